@@ -1,0 +1,1 @@
+"""genro_asgi.wsx."""

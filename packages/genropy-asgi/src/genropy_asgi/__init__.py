@@ -1,0 +1,1 @@
+"""Serves existing GenroPy sites on ASGI, unchanged."""
