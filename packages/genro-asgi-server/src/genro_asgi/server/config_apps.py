@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genro_asgi.server.config_checks import Where, entries, known, switch, text, texts
+from genro_asgi.server.config_checks import Check, Where, anything, entries, integer, known, number, switch, text, texts
 
 __all__ = ["AppReader", "AppSpec", "MiddlewareReader", "app_mapping", "convention_app"]
 
@@ -17,7 +17,12 @@ AppSpec = tuple[str, str, dict[str, Any] | None, dict[str, Any]]
 
 DEFAULT_CLASS = "Application"
 SUFFIX = "_middleware"
+#: Credentials are looked at in any case; its name is accepted, its options are the section `auth`.
+ALWAYS_ON = "auth"
 DOCS = ("swagger", "redoc", "scalar", "off")
+
+# `${VAR}` gives texts; where a class says bool, "off" must not arrive as something true.
+_BY_TYPE: dict[type, Check] = {bool: switch, int: integer(), float: number(), str: text}
 
 _MOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*", re.ASCII)
 
@@ -59,25 +64,35 @@ class MiddlewareReader:
         """`{name: on|off|{options}}`, a list of names, or one text with commas."""
         if isinstance(value, str | list | tuple):
             value = dict.fromkeys(texts(where, value), True)
-        return {name: self.options(where.at(name), name, item) for name, item in entries(where, value).items()}
+        found: dict[str, Any] = {}
+        for name, item in entries(where, value).items():
+            if name == ALWAYS_ON and name not in self.classes:
+                if item is not None and not switch(where.at(name), item):
+                    raise where.at(name).wrong("cannot be switched off, as auth_rule is always enforced; take it out")
+            else:
+                found[name] = self.options(where.at(name), name, item)
+        return found
 
     def options(self, where: Where, name: str, value: Any) -> dict[str, Any] | bool:
         """The options of one middleware: {} when it is only switched on, False when it is off."""
         known(Where(where.source, where.key.rpartition(".")[0]), name, self.classes, "middleware")
         if isinstance(value, Mapping):
-            options = entries(where, value)
-            self.check_options(where, self.classes[name], options)
-            return options
+            return self.checked(where, self.classes[name], entries(where, value))
         return {} if value is None or switch(where, value) else False
 
-    def check_options(self, where: Where, cls: type, options: dict[str, Any]) -> None:
-        """Let only the keyword arguments of the class through, unless it takes any."""
-        parameters = inspect.signature(cls).parameters.values()
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            return
-        allowed = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
-        for option in options:
-            known(where, option, set(allowed) - {"app", "server"}, "option")
+    def checked(self, where: Where, cls: type, options: dict[str, Any]) -> dict[str, Any]:
+        """Options the class takes by keyword, of the simple type it announces for them."""
+        parameters = dict(inspect.signature(cls).parameters)
+        parameters.pop("server", None)
+        free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        found: dict[str, Any] = {}
+        for name, value in options.items():
+            if not free:
+                known(where, name, parameters, "option")
+            annotation = parameters[name].annotation if name in parameters else None
+            check = _BY_TYPE.get(annotation, anything) if isinstance(annotation, type) else anything
+            found[name] = check(where.at(name), value)
+        return found
 
     def spelled_out(self, key: str) -> str | None:
         """The middleware a key of the form `<name>_middleware` speaks of."""

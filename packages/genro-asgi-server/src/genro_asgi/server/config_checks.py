@@ -91,30 +91,33 @@ def switch(where: Where, value: Any) -> bool:
     raise where.error(value, "on or off")
 
 
-def integer(low: int, high: int | None = None) -> Check:
-    """A whole number from low to high, both included."""
-    allowed = f"a whole number of {low} or more" if high is None else f"a whole number from {low} to {high}"
+def integer(low: int | None = None, high: int | None = None) -> Check:
+    """A whole number from low to high, both included and both optional."""
+    allowed = "a whole number"
+    if low is not None:
+        allowed += f" of {low} or more" if high is None else f" from {low} to {high}"
 
     def check(where: Where, value: Any) -> int:
-        if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
-            value = int(value)
-        if type(value) is not int or value < low or (high is not None and value > high):
+        found = int(value) if isinstance(value, str) and _WHOLE.fullmatch(value.strip()) else value
+        if type(found) is not int or (low is not None and found < low) or (high is not None and found > high):
             raise where.error(value, allowed)
-        return value
+        return found
 
     return check
 
 
-def number(low: float, unit: str) -> Check:
+def number(low: float = -math.inf, unit: str = "") -> Check:
     """A finite number of at least low; the unit is for the error."""
+    allowed = "a number" if low == -math.inf else f"a number of {low:g} or more"
+    allowed = f"{unit}, {allowed}" if unit else allowed
 
     def check(where: Where, value: Any) -> float:
         try:
             found = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError, OverflowError):
             found = math.nan
-        if not low <= found < math.inf:
-            raise where.error(value, f"{unit}, a number of {low:g} or more")
+        if not (low <= found and math.isfinite(found)):
+            raise where.error(value, allowed)
         return found
 
     return check

@@ -92,12 +92,12 @@ class LayerReader:
     def _spread(self, where: Where, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values with the options of auth and session in their section, however they were spelled."""
         found = dict(values)
-        inside = found.get("middleware")
         for name in OWN_SECTION:
             spelled = [found.pop(name + SUFFIX)] if name + SUFFIX in found else []
+            inside = found.get("middleware")
             if isinstance(inside, Mapping) and isinstance(inside.get(name), Mapping):
                 spelled.append(inside[name])
-                inside = found["middleware"] = {**inside, name: True}
+                found["middleware"] = {**inside, name: True}
             if len(spelled) + (name in found) > 1:
                 raise where.at(name).wrong(f"written twice, once as middleware; keep {name}")
             if spelled:
