@@ -43,6 +43,7 @@ ROOMS = {
     "yaml": ("genro-asgi-server", "pyyaml"),
     "click": ("genro-asgi-server", "click"),
     "genro_routes": ("genro-asgi-server", "genro-routes"),
+    "genro_toolbox": ("genro-asgi-server", "genro-routes"),
     "pydantic": ("genro-asgi-server", "genro-routes"),
     "jwt": ("genro-asgi-server", "pyjwt"),
     "opentelemetry": ("genro-asgi-server", "opentelemetry-api"),
