@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parent.parent
 
@@ -11,6 +10,9 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The wheel of each of our packages by name, as users get it, all in one directory."""
+    # Imported here: pytest reads this file also where only one package and its requirements are installed.
+    from hatchling.builders.wheel import WheelBuilder
+
     out = str(tmp_path_factory.mktemp("wheels"))
     sources = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
     return {
