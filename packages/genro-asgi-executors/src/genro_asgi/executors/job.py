@@ -1,0 +1,97 @@
+"""One call handed to a pool: the future its caller awaits."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+from genro_asgi.executors.progress import Progress
+
+R = TypeVar("R")
+
+OnCancel = Literal["finish", "kill"]
+
+# Reports nobody has read yet: a function that reports faster than it is listened to loses the oldest ones.
+MAX_UPDATES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How one call is to be run: a higher `priority` goes first, `timeout` is in seconds of running."""
+
+    priority: int = 0
+    timeout: float | None = None
+    on_cancel: OnCancel = "finish"
+
+
+class JobOwner(Protocol):
+    """What a job needs of its pool."""
+
+    def abandon(self, job: "Job[Any]") -> None:
+        """Take note that the caller gave the job up."""
+
+
+class Job(asyncio.Future[R]):
+    """The future of one call: await it for the result, iterate it for the `Progress` it reports meanwhile.
+
+    A subclass, and not a future with a done callback, because the callback would cost each call a turn of the loop.
+    """
+
+    # What every call sets has a slot; the rest lives in the instance dictionary that only some calls get.
+    __slots__ = (
+        "args", "context", "ended", "error", "fn", "kwargs", "lane", "options", "owner", "queued", "started", "value",
+    )  # fmt: skip
+
+    owner: JobOwner
+    options: CallOptions
+    lane: Any
+    fn: Callable[..., R]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    context: Context
+    queued: float
+    started: float
+    ended: float
+    value: Any
+    error: BaseException | None
+
+    timer: asyncio.TimerHandle | None = None
+    progress: Progress | None = None
+    _updates: deque[Progress] | None = None
+    _listener: "asyncio.Future[None] | None" = None
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Give the call up: queued work is dropped at once, running work as `on_cancel` says."""
+        if not super().cancel(msg):
+            return False
+        self.owner.abandon(self)
+        return True
+
+    def advance(self, progress: Progress) -> None:
+        """Note a report of the running function; to be called on the loop."""
+        self.progress = progress
+        if self._updates is None:
+            self._updates = deque(maxlen=MAX_UPDATES)
+        self._updates.append(progress)
+        self._wake()
+
+    def _wake(self, _: object = None) -> None:
+        if self._listener is not None and not self._listener.done():
+            self._listener.set_result(None)
+
+    async def __aiter__(self) -> AsyncIterator[Progress]:
+        """What the running function reports, until it ends; cancelling the task that iterates cancels the call."""
+        self.add_done_callback(self._wake)
+        while True:
+            while self._updates:
+                yield self._updates.popleft()
+            if self.done():
+                return
+            self._listener = self.get_loop().create_future()
+            try:
+                await self._listener
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
