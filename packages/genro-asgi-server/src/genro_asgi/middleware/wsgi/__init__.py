@@ -1,0 +1,5 @@
+"""WSGI applications over ASGI."""
+
+from genro_asgi.middleware.wsgi.bridge import WSGIMiddleware
+
+__all__ = ["WSGIMiddleware"]

@@ -1,0 +1,141 @@
+"""The ASGI face of a WSGI application."""
+
+import asyncio
+import io
+import logging
+
+from genro_asgi.executors.errors import ExecutorError
+from genro_asgi.executors.thread import ThreadExecutor
+from genro_asgi.middleware.wsgi.call import WSGIApp, WsgiCall, plain_head
+from genro_asgi.middleware.wsgi.environ import BadRequest, Environ, body_of, build_environ
+from genro_asgi.middleware.wsgi.exchange import Hub, ResponseAborted
+from genro_asgi.types import Receive, Scope, Send
+
+__all__ = ["WSGIMiddleware"]
+
+logger = logging.getLogger("genro_asgi.wsgi")
+
+
+class WSGIMiddleware:
+    """Serves a WSGI application (PEP 3333) over ASGI.
+
+    Each request is called, iterated and closed in one thread of a pool. Bodies stream both ways and are never held
+    whole; a client that leaves ends the iteration.
+
+    pool:          the threads to use; without it one of `workers` threads named "wsgi" is made
+    max_body:      bytes of a request body (413); None is no limit
+    body_timeout:  seconds the application waits for the next piece of a body (408); None waits for ever
+    stall_timeout: seconds a client may take nothing of a streamed answer before it is dropped; None waits for ever
+    """
+
+    def __init__(
+        self,
+        app: WSGIApp,
+        *,
+        pool: ThreadExecutor | None = None,
+        workers: int | None = None,
+        max_body: int | None = None,
+        body_timeout: float | None = 60.0,
+        stall_timeout: float | None = 60.0,
+    ) -> None:
+        if not callable(app):
+            raise TypeError(f"WSGIMiddleware got {app!r}; give it a WSGI application, a callable")
+        if pool is not None and workers is not None:
+            raise ValueError(f"WSGIMiddleware got a pool and workers={workers}; give one of them")
+        self.app = app
+        self.max_body = max_body
+        self.body_timeout = body_timeout
+        self.stall_timeout = stall_timeout
+        self._workers = workers
+        self._owns_pool = pool is None
+        self.pool = self._new_pool() if pool is None else pool
+        self._hub: Hub | None = None
+
+    def _new_pool(self) -> ThreadExecutor:
+        # No limit of its own on waiting requests: how many connections are taken is the server's to say.
+        return ThreadExecutor("wsgi", max_workers=self._workers, max_pending=None)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            await self._serve(scope, receive, send)
+        elif kind == "lifespan":
+            await self._live(receive, send)
+        elif kind == "websocket":
+            await _refuse_websocket(scope, receive, send)
+        else:
+            raise ValueError(f"a WSGI application does not answer ASGI scopes of type {kind!r}; only 'http'")
+
+    async def shutdown(self) -> None:
+        """Let running requests end and stop the threads, if the pool is ours."""
+        if self._owns_pool:
+            await self.pool.shutdown()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """WSGI knows no lifespan; it is answered because our threads have one."""
+        await receive()
+        if self._owns_pool and self.pool.closed:
+            self.pool = self._new_pool()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            environ = build_environ(scope)
+            has_body, length = body_of(environ)
+        except BadRequest as error:
+            await _answer(scope, send, 400, str(error))
+            return
+        if self.max_body is not None and length is not None and length > self.max_body:
+            await _answer(scope, send, 413, "The request body is too large.")
+            return
+        call = WsgiCall(self._hub_of(asyncio.get_running_loop()), receive, send, self.stall_timeout)
+        if has_body:
+            polite = "HTTP_EXPECT" in environ
+            environ["wsgi.input"] = call.open_input(length, self.max_body, self.body_timeout, polite)
+        else:
+            environ["wsgi.input"] = io.BytesIO()
+        try:
+            await self._run(call, environ)
+        except ExecutorError as error:
+            logger.error("the WSGI request %s %s found no thread: %s", scope["method"], scope["path"], error)
+            if call.pump_task is not None:
+                raise ResponseAborted("the threads were stopped while a response was being sent") from None
+            await _answer(scope, send, 503, "Service Unavailable")
+        finally:
+            call.release()
+
+    async def _run(self, call: WsgiCall, environ: Environ) -> None:
+        job = self.pool.run(call.run, self.app, environ)
+        call.hub.enter(call)
+        if environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ:
+            call.watch()
+        await job
+        await call.finish()
+
+    def _hub_of(self, loop: asyncio.AbstractEventLoop) -> Hub:
+        hub = self._hub
+        if hub is None or hub.loop is not loop:
+            hub = self._hub = Hub(loop)
+        return hub
+
+
+async def _answer(scope: Scope, send: Send, status: int, text: str) -> None:
+    body = text.encode()
+    await send({"type": "http.response.start", "status": status, "headers": plain_head(status, body).headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    message = await receive()
+    if message["type"] != "websocket.connect":
+        return
+    if "websocket.http.response" in (scope.get("extensions") or {}):
+        text = b"WebSocket is not served here."
+        headers = plain_head(403, text).headers
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": text})
+    else:
+        await send({"type": "websocket.close", "code": 1000})

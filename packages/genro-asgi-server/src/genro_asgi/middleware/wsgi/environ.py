@@ -1,0 +1,152 @@
+"""An ASGI http scope as a WSGI environ (PEP 3333, RFC 3875)."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from genro_asgi.types import Scope
+
+__all__ = ["BadRequest", "Environ", "body_of", "build_environ"]
+
+Environ = dict[str, Any]
+
+_CONSTANTS: Environ = {
+    "wsgi.version": (1, 0),
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": False,
+    "wsgi.run_once": False,
+    # The input ends where the body ends, so a body without a length can be read to its end as well.
+    "wsgi.input_terminated": True,
+}
+
+# Header names repeat, so each is translated once. Clients choose names: the table has an end.
+_MAX_KEYS = 512
+_keys: dict[bytes, str] = {}
+_DROPPED = ""
+
+
+class BadRequest(ValueError):
+    """The request cannot be told as a WSGI environ; the text is for the client."""
+
+
+def build_environ(scope: Scope) -> Environ:
+    """The environ of a request, all but `wsgi.input`.
+
+    Raises BadRequest when the length of the body is unreadable or said twice in different ways.
+    """
+    environ = _CONSTANTS.copy()
+    environ["REQUEST_METHOD"] = scope["method"]
+    root_path = scope.get("root_path")
+    path = scope["path"]
+    if root_path or not path.isascii() or path[:1] != "/":
+        environ["SCRIPT_NAME"], environ["PATH_INFO"] = _split_path(scope, root_path or "", path)
+    else:
+        environ["SCRIPT_NAME"] = ""
+        environ["PATH_INFO"] = path
+    environ["QUERY_STRING"] = scope.get("query_string", b"").decode("latin-1")
+    environ["SERVER_PROTOCOL"] = "HTTP/" + scope.get("http_version", "1.1")
+    environ["wsgi.url_scheme"] = scope.get("scheme", "http")
+    environ["wsgi.errors"] = sys.stderr
+    environ["asgi.scope"] = scope
+    client = scope.get("client")
+    if client:
+        environ["REMOTE_ADDR"] = client[0]
+        environ["REMOTE_PORT"] = str(client[1])
+    _add_headers(environ, scope["headers"])
+    server = scope.get("server")
+    if server and server[1]:
+        environ["SERVER_NAME"] = server[0]
+        environ["SERVER_PORT"] = str(server[1])
+    else:
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = _name_and_port(environ)
+    return environ
+
+
+def body_of(environ: Environ) -> tuple[bool, int | None]:
+    """Whether a body may follow, and how many bytes it has; None when only its end will tell.
+
+    Raises BadRequest when Content-Length is no number, or stands beside Transfer-Encoding (RFC 9112, 6.3).
+    """
+    text = environ.get("CONTENT_LENGTH")
+    chunked = "HTTP_TRANSFER_ENCODING" in environ
+    if text is None:
+        may_be_unannounced = environ["SERVER_PROTOCOL"][:6] != "HTTP/1" or environ["REQUEST_METHOD"] not in _BODILESS
+        return chunked or may_be_unannounced, None
+    if chunked:
+        raise BadRequest("Content-Length and Transfer-Encoding exclude each other; send one of them.")
+    # 18 digits are an exabyte; more would only make int() work.
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise BadRequest("Content-Length is not a number of bytes.")
+    length = int(text)
+    return length > 0, length
+
+
+_BODILESS = frozenset({"GET", "HEAD"})
+
+
+def _add_headers(environ: Environ, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    keys = _keys
+    repeated: dict[str, list[str]] = {}
+    for name, value in headers:
+        key = keys.get(name)
+        if key is None:
+            key = _key_of(name)
+        if key in environ:
+            repeated.setdefault(key, [environ[key]]).append(value.decode("latin-1"))
+        elif key:
+            environ[key] = value.decode("latin-1")
+    for key, values in repeated.items():
+        if key != "CONTENT_LENGTH":
+            environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
+        elif len(set(values)) > 1:
+            raise BadRequest("Content-Length is given more than once with different values.")
+
+
+def _key_of(name: bytes) -> str:
+    """The environ key of a header; empty for what is dropped.
+
+    `x_y` would overwrite what a proxy says in `x-y`, and `Proxy` would become the HTTP_PROXY that clients obey.
+    """
+    key = name.decode("latin-1").upper()
+    if "_" in key or key == "PROXY":
+        key = _DROPPED
+    else:
+        key = key.replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = "HTTP_" + key
+    if len(_keys) < _MAX_KEYS:
+        _keys[name] = key
+    return key
+
+
+def _split_path(scope: Scope, root_path: str, path: str) -> tuple[str, str]:
+    """SCRIPT_NAME and PATH_INFO: the bytes that were asked for, as latin-1.
+
+    ASGI puts root_path in front of path, and frameworks that mount often take it off: raw_path tells who did what.
+    """
+    root = root_path.rstrip("/").encode("utf-8", "surrogateescape")
+    asked = unquote_to_bytes((scope.get("raw_path") or b"").partition(b"?")[0])
+    plain = path.encode("utf-8", "surrogateescape")
+    text = asked.decode("utf-8", "replace")
+    stripped = bool(root) and text == root_path.rstrip("/") + path
+    if stripped:
+        rest = asked[len(root) :]
+    else:
+        # A path that came as broken UTF-8 holds U+FFFD now; its bytes are in raw_path, unless somebody rewrote path.
+        rest = asked if asked and text == path else plain
+        if root and (rest == root or rest.startswith(root + b"/")):
+            rest = rest[len(root) :]
+    if rest[:1] != b"/" and (rest or not root):
+        rest = b"/" + rest
+    return root.decode("latin-1"), rest.decode("latin-1")
+
+
+def _name_and_port(environ: Environ) -> tuple[str, str]:
+    """Both are mandatory, and a server on a Unix socket has neither: what the client asked for stands in."""
+    default = "443" if environ["wsgi.url_scheme"] == "https" else "80"
+    host: str = environ.get("HTTP_HOST", "")
+    name, colon, port = host.rpartition(":")
+    if not colon or port.endswith("]"):
+        name, port = host, default
+    return name or "localhost", port if port.isascii() and port.isdigit() else default

@@ -1,0 +1,277 @@
+"""The event loop's side of a request that a thread answers: it feeds, sends, and watches whether the client stays."""
+
+import asyncio
+from collections import deque
+
+from genro_asgi.middleware.wsgi.gate import WINDOW, ClientGone, Gate
+from genro_asgi.middleware.wsgi.head import ResponseHead
+from genro_asgi.middleware.wsgi.input import WsgiInput
+from genro_asgi.types import Receive, Send
+
+__all__ = ["Exchange", "Hub", "ResponseAborted"]
+
+# What a chunk in the queue costs besides its bytes; without it a stream of single bytes would not be bounded.
+CHUNK_COST = 64
+# Seconds between two looks at the running requests; whoever is seen twice gets a watch for the client's leave.
+SWEEP = 0.1
+# Seconds a full window is left alone before one more message is read to see whether the client is still there;
+# it doubles each time, so an endless answer to an unread upload keeps a handful of messages and no more.
+PEEK = 1.0
+
+
+class ResponseAborted(RuntimeError):
+    """The answer broke off after its headers were sent; raised to the server, which has to close the connection."""
+
+
+class Hub:
+    """All exchanges of one event loop: one wake-up serves many of them, one timer watches them all."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.live: set[Exchange] = set()
+        self._outbox: deque[Exchange] = deque()
+        self._armed = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def enter(self, exchange: "Exchange") -> None:
+        """Have an exchange watched until it is discarded from `live`."""
+        self.live.add(exchange)
+        if self._timer is None:
+            self._timer = self.loop.call_later(SWEEP, self._sweep)
+
+    def signal(self, exchange: "Exchange") -> None:
+        """Have the loop attend to an exchange; called in its thread."""
+        self._outbox.append(exchange)
+        if not self._armed:
+            self._armed = True
+            try:
+                self.loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:  # the loop is closed: nobody is left to send to
+                exchange.gone = True
+
+    def _deliver(self) -> None:
+        # Disarmed first: what comes into the outbox from here on is either seen below or arms again.
+        self._armed = False
+        while self._outbox:
+            self._outbox.popleft().attend()
+
+    def _sweep(self) -> None:
+        for exchange in self.live:
+            if exchange.aged:
+                exchange.watch()
+            exchange.aged = True
+        self._timer = self.loop.call_later(SWEEP, self._sweep) if self.live else None
+
+
+class Exchange:
+    """One request and its answer. The loop never waits for the thread; what both sides touch has one writer or is a
+    deque. Most requests use little of it, so what begins with a constant is a class attribute.
+    """
+
+    # Written by the thread.
+    head: ResponseHead | None = None
+    committed = False  # the head is final and may be sent
+    finished = False  # no more output comes
+    ended = False  # and close() was called: the thread is done with the request
+    broken: str | None = None  # why the answer cannot be completed
+    produced = 0
+
+    # Written by the loop.
+    signalled = False  # set by the thread
+    aged = False
+    gone = False
+    sent = False
+    failure: Exception | None = None
+    pump_task: asyncio.Task[None] | None = None
+    input: WsgiInput | None = None
+    _polite = False
+    _body_ended = False
+    _consumed = 0
+    _reader: asyncio.Task[None] | None = None
+    _output_wanted: asyncio.Future[None] | None = None
+    _room_wanted: asyncio.Future[None] | None = None
+
+    def __init__(self, hub: Hub, receive: Receive, send: Send, stall_timeout: float | None) -> None:
+        self.hub = hub
+        self.output: deque[bytes] = deque()
+        self.gate = Gate()
+        self._receive = receive
+        self._send = send
+        self._stall_timeout = stall_timeout
+
+    def open_input(self, length: int | None, limit: int | None, timeout: float | None, polite: bool) -> WsgiInput:
+        """The wsgi.input for a body that may come; a `polite` client sends it when it was told to continue."""
+        self._polite = polite
+        self.input = WsgiInput(self.signal, length, limit, timeout)
+        return self.input
+
+    def signal(self) -> None:
+        """Have the loop look at what the thread has done; called in the thread."""
+        if not self.signalled:
+            self.signalled = True
+            self.hub.signal(self)
+
+    def attend(self) -> None:
+        """Do what the thread waits for: read, read on, send."""
+        self.signalled = False
+        body = self.input
+        if body is not None:
+            if body.asked:
+                self.watch()
+            if self._room_wanted is not None and body.low and not self._room_wanted.done():
+                self._room_wanted.set_result(None)
+        if self.pump_task is not None:
+            self._wake_pump()
+        elif self.committed and not self.ended:  # at the end the request's own coroutine wakes up, and sends
+            self.pump_task = self.hub.loop.create_task(self.pump())
+
+    def _wake_pump(self) -> None:
+        if self._output_wanted is not None and not self._output_wanted.done():
+            self._output_wanted.set_result(None)
+
+    def watch(self) -> None:
+        """Read ahead as far as the window goes, and learn when the client leaves."""
+        if self._reader is None:
+            # Reading is what makes a server say 100 Continue: not before the application wants the body.
+            if self._polite and not self.committed and not (self.input is not None and self.input.asked):
+                return
+            self._reader = self.hub.loop.create_task(self._read())
+
+    async def _read(self) -> None:
+        peek = PEEK
+        try:
+            while True:
+                body = self.input
+                if body is not None and body.full:
+                    await self._wait_for_room(body, peek)
+                    peek = peek * 2 if body.full else PEEK
+                message = await self._receive()
+                if message["type"] == "http.disconnect":
+                    self.lose()
+                    return
+                if not self._take_in(message.get("body", b""), message.get("more_body", False)):
+                    return
+        except Exception as error:
+            # A limit around us may raise its own answer in receive(): the request's coroutine raises it on.
+            self.failure = None if isinstance(error, OSError) else error
+            self.lose()
+
+    def _take_in(self, data: bytes, more: bool) -> bool:
+        """Whether another message may be asked for."""
+        if self._body_ended:
+            return False  # a server that repeats itself would keep us busy for ever
+        self._body_ended = not more
+        if self.input is not None:
+            self.input.feed(data, more)
+            return not self.input.fault
+        return True
+
+    async def _wait_for_room(self, body: WsgiInput, seconds: float) -> None:
+        self._room_wanted = self.hub.loop.create_future()
+        body.paused = True
+        try:
+            # Looked at again: the thread may have read before it could see that we pause.
+            if not body.low:
+                await asyncio.wait_for(self._room_wanted, seconds)
+        except TimeoutError:
+            pass
+        finally:
+            body.paused = False
+            self._room_wanted = None
+
+    def lose(self) -> None:
+        """Nobody is listening any more: the thread stops at its next step, whatever it waits for."""
+        self.gone = True
+        if self.input is not None:
+            self.input.fail(ClientGone())
+        self.gate.open()
+        self._wake_pump()
+
+    async def finish(self) -> None:
+        """Send what is left to send; called when the thread has ended.
+
+        Raises ResponseAborted when the answer cannot be completed, and what receive() raised when nothing was sent.
+        """
+        if self.pump_task is not None:
+            self._wake_pump()
+            await self.pump_task
+        elif not self.gone:
+            await self.pump()
+        if self.failure is not None and not self.sent:
+            raise self.failure
+
+    def release(self) -> None:
+        """Leave nothing behind; a thread that is still at it is told that nobody listens."""
+        self.hub.live.discard(self)
+        if not self.ended:
+            self.lose()
+        for task in (self._reader, self.pump_task):
+            if task is not None and not task.cancel() and not task.cancelled():
+                task.exception()  # looked at, so that nobody reports it as forgotten
+
+    async def pump(self) -> None:
+        """Send the head, and the output until the thread has finished."""
+        head = self.head
+        assert head is not None
+        try:
+            await self._send({"type": "http.response.start", "status": head.status, "headers": head.headers})
+            while True:
+                # Looked at first: when it is set, everything is in the deque.
+                finished = self.finished
+                data = self._take_out()
+                if self.gone:
+                    return
+                if finished and not self.output:
+                    break
+                if data:
+                    await self._send_on(data)
+                else:
+                    await self._wait_for_output()
+            if self.broken is None:
+                await self._send({"type": "http.response.body", "body": data, "more_body": False})
+                self.sent = True
+                return
+            if data:
+                await self._send_on(data)
+        except OSError:
+            self.lose()
+            return
+        raise ResponseAborted(self.broken)
+
+    def _take_out(self) -> bytes:
+        """Output joined up to the window: one send is worth many chunks."""
+        output = self.output
+        parts: list[bytes] = []
+        size = 0
+        while output and size < WINDOW:
+            part = output.popleft()
+            parts.append(part)
+            size += len(part) + CHUNK_COST
+        self._consumed += size
+        self.gate.open()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _send_on(self, data: bytes) -> None:
+        message = {"type": "http.response.body", "body": data, "more_body": True}
+        if self.ended or self._stall_timeout is None:
+            await self._send(message)
+            return
+        try:
+            async with asyncio.timeout(self._stall_timeout) as clock:
+                await self._send(message)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            self.lose()
+            self.broken = f"the client took nothing for {self._stall_timeout} seconds"
+            raise ResponseAborted(self.broken) from None
+
+    async def _wait_for_output(self) -> None:
+        self._output_wanted = self.hub.loop.create_future()
+        if not (self.output or self.finished or self.gone):
+            await self._output_wanted
+        self._output_wanted = None
+
+    def has_room(self) -> bool:
+        """Whether the thread may put out more."""
+        return self.produced - self._consumed < WINDOW or self.gone

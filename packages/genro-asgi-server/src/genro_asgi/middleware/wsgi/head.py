@@ -1,0 +1,121 @@
+"""What start_response is called with, checked and made ready for ASGI."""
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["RawHeaders", "ResponseHead", "parse_head"]
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# These belong to the connection, so to the server (PEP 3333, "Other HTTP Features").
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_BODILESS = frozenset({204, 304})
+
+# Applications use few names, and each is checked once. Some make names up: the table has an end.
+_MAX_NAMES = 512
+_names: dict[str, bytes] = {}
+
+
+@dataclass(slots=True)
+class ResponseHead:
+    """Status and headers of an answer, and the bytes of body it announces."""
+
+    status: int
+    headers: RawHeaders
+    length: int | None
+
+    @property
+    def bodiless(self) -> bool:
+        """Whether the status forbids a body."""
+        return self.status in _BODILESS
+
+
+def parse_head(status: object, headers: object) -> ResponseHead:
+    """The head that an application gave to start_response.
+
+    Raises TypeError or ValueError when PEP 3333 does not allow it.
+    """
+    code = _parse_status(status)
+    if not isinstance(headers, list):
+        raise TypeError(f"response headers are a {type(headers).__name__}; give a list of (name, value) tuples")
+    raw: RawHeaders = []
+    length: int | None = None
+    for item in headers:
+        if not isinstance(item, tuple) or len(item) != 2:
+            raise TypeError(f"response header {item!r} is not a (name, value) tuple")
+        name, value = item
+        encoded = _names.get(name) if type(name) is str else None
+        if encoded is None:
+            encoded = _encode_name(name)
+        if not isinstance(value, str):
+            raise TypeError(f"the value of response header {name!r} is {value!r}; give a str")
+        if encoded == b"content-length":
+            if code in _BODILESS:
+                continue  # servers take it for a body that is to come
+            if length is not None:
+                _same_length(value, length)
+                continue
+            length = _parse_length(value)
+        raw.append((encoded, _encode_value(name, value)))
+    return ResponseHead(code, raw, length)
+
+
+def _parse_status(status: object) -> int:
+    if not isinstance(status, str):
+        raise TypeError(f"response status is {status!r}; give a str such as '200 OK'")
+    digits, _, _ = status.partition(" ")
+    if not (len(digits) == 3 and digits.isascii() and digits.isdigit() and 200 <= int(digits) <= 599):
+        raise ValueError(f"response status {status!r} does not begin with a number from 200 to 599 and a space")
+    if _CONTROL.search(status):
+        raise ValueError(f"response status {status!r} holds a control character; take it out")
+    return int(digits)
+
+
+def _encode_name(name: object) -> bytes:
+    if not isinstance(name, str):
+        raise TypeError(f"response header name {name!r} is not a str")
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"response header name {name!r} holds characters that RFC 9110 does not allow in a name")
+    lower = name.lower()
+    if lower in _HOP_BY_HOP:
+        raise ValueError(f"response header {name!r} is the server's to set, not the application's; leave it out")
+    encoded = lower.encode("ascii")
+    if len(_names) < _MAX_NAMES:
+        _names[name] = encoded
+    return encoded
+
+
+def _encode_value(name: str, value: str) -> bytes:
+    # The regular expression costs four times as much, and hardly a value needs it.
+    if not (value.isascii() and value.isprintable()) and _CONTROL.search(value):
+        raise ValueError(f"response header {name!r} has a control character in its value {value!r}; take it out")
+    try:
+        return value.strip(" \t").encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError(f"response header {name!r} has a value outside latin-1, {value!r}; encode it") from None
+
+
+def _parse_length(value: str) -> int:
+    text = value.strip()
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise ValueError(f"response header Content-Length is {value!r}; give a number of bytes")
+    return int(text)
+
+
+def _same_length(value: str, known: int) -> None:
+    if _parse_length(value) != known:
+        raise ValueError(f"response header Content-Length is given twice, as {known} and as {value}; give it once")
