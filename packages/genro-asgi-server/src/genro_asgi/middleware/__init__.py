@@ -1,1 +1,1 @@
-"""genro_asgi.middleware."""
+"""What sits around handlers: hooks, and classic ASGI middleware."""

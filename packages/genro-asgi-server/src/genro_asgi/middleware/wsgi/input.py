@@ -66,11 +66,10 @@ class WsgiInput(io.BufferedIOBase):
         if body:
             self._chunks.append(body)
             self._received += len(body)
-        if not more:
-            if self._length is not None and self._received < self._length:
-                self.fail(ClientGone())
-            else:
-                self.complete = True
+        if self._received == self._length or (not more and self._length is None):
+            self.complete = True
+        elif not more:
+            self.fail(ClientGone())
         if self._ready():
             self._gate.open()
 

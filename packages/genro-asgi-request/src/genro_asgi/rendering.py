@@ -1,0 +1,106 @@
+"""From the value a handler returns to bytes and a Content-Type, by the exact class of the value."""
+
+import dataclasses
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+from genro_asgi.jsoncodec import dumps
+
+__all__ = ["CONTENT_LENGTHS", "ENCODERS", "Encoder", "HeaderPair", "content_type_pair", "encoder_for", "length_pair"]
+
+HeaderPair = tuple[bytes, bytes]
+
+#: How a value of some class is sent: its bytes, and the content-type header; None where it cannot be sent at once.
+Encoder = tuple[Callable[[Any], bytes], HeaderPair]
+
+JSON_TYPE: HeaderPair = (b"content-type", b"application/json")
+TEXT_TYPE: HeaderPair = (b"content-type", b"text/plain; charset=utf-8")
+BYTES_TYPE: HeaderPair = (b"content-type", b"application/octet-stream")
+
+# Answers are mostly small: their content-length headers are made once.
+CONTENT_LENGTHS: list[HeaderPair] = [(b"content-length", b"%d" % n) for n in range(1024)]
+
+
+def length_pair(length: int) -> HeaderPair:
+    """The content-length header for a body of `length` bytes."""
+    return CONTENT_LENGTHS[length] if length < 1024 else (b"content-length", b"%d" % length)
+
+
+def content_type_pair(media_type: str, charset: str = "utf-8") -> HeaderPair:
+    """The content-type header of a media type; text types say their charset."""
+    if media_type.startswith("text/") and "charset=" not in media_type.lower():
+        media_type = f"{media_type}; charset={charset}"
+    return (b"content-type", media_type.encode("latin-1"))
+
+
+def encode_text(value: str) -> bytes:
+    """UTF-8; a lone surrogate, which UTF-8 cannot hold, becomes a question mark."""
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "replace")
+
+
+def _as_text(value: Any) -> bytes:
+    return encode_text(str(value))
+
+
+def _nothing(value: None) -> bytes:
+    return b""
+
+
+JSON: Encoder = (dumps, JSON_TYPE)
+TEXT: Encoder = (_as_text, TEXT_TYPE)
+RAW: Encoder = (bytes, BYTES_TYPE)
+
+#: Encoders by exact class; `encoder_for` adds the classes it meets.
+ENCODERS: dict[type, Encoder | None] = {
+    dict: JSON,
+    list: JSON,
+    str: (encode_text, TEXT_TYPE),
+    bytes: (lambda value: value, BYTES_TYPE),
+    bytearray: RAW,
+    memoryview: RAW,
+    type(None): (_nothing, TEXT_TYPE),
+    int: TEXT,
+    float: TEXT,
+    bool: TEXT,
+    tuple: TEXT,
+    set: TEXT,
+    frozenset: TEXT,
+}
+
+
+def encoder_for(value: Any) -> Encoder | None:
+    """The encoder of a value's class; None for what is no plain value: a response, a path, an iterator."""
+    cls = value.__class__
+    if cls in ENCODERS:
+        return ENCODERS[cls]
+    found = _find_encoder(cls)
+    if len(ENCODERS) < 4096:  # a program that makes classes at run time does not fill the memory
+        ENCODERS[cls] = found
+    return found
+
+
+def _find_encoder(cls: type) -> Encoder | None:
+    if issubclass(cls, PurePath | Iterator | AsyncIterable) or hasattr(cls, "raw_headers"):
+        return None
+    if issubclass(cls, Enum):
+        return (lambda value: _encode(value.value)), (TEXT_TYPE if not issubclass(cls, dict | list) else JSON_TYPE)
+    for base, encoder in ((Mapping, JSON), (list, JSON), (str, TEXT), (bytes, RAW), (bytearray, RAW)):
+        if issubclass(cls, base):
+            return (_dumps_mapping, JSON_TYPE) if base is Mapping and not issubclass(cls, dict) else encoder
+    if dataclasses.is_dataclass(cls) or hasattr(cls, "model_dump"):
+        return JSON
+    return TEXT
+
+
+def _dumps_mapping(value: Mapping[Any, Any]) -> bytes:
+    return dumps(dict(value))
+
+
+def _encode(value: Any) -> bytes:
+    encoder = encoder_for(value)
+    return _as_text(value) if encoder is None else encoder[0](value)

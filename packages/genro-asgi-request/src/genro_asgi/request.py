@@ -1,0 +1,900 @@
+"""Everything a handler may ask about the exchange it is answering: HTTP requests, WSX messages and their registry.
+
+BaseRequest (ABC)
+ ├─ HttpRequest   an ASGI HTTP exchange
+ └─ MsgRequest    one WSX message, over WebSocket or NATS (alias WsRequest)
+HTTPConnection
+ └─ Request       a lazy, Starlette-compatible view over an ASGI scope
+"""
+
+import asyncio
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextvars import ContextVar
+from itertools import count
+from time import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from genro_asgi.body import content_length, decode_body, decode_json, fold_pairs, read_body, stream_body, tytx_transport
+from genro_asgi.datastructures.address import Address
+from genro_asgi.datastructures.cookies import parse_cookies
+from genro_asgi.datastructures.headers import Headers
+from genro_asgi.datastructures.query_params import QueryParams, parse_query, query_dict
+from genro_asgi.datastructures.state import State
+from genro_asgi.datastructures.url import URL
+from genro_asgi.exceptions import ClientDisconnect, HTTPBadRequest
+from genro_asgi.limits import Limits
+from genro_asgi.types import Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from genro_asgi.response import Response
+
+__all__ = [
+    "REQUEST_FACTORIES",
+    "BaseRequest",
+    "ClientDisconnect",
+    "HTTPConnection",
+    "HttpRequest",
+    "MsgRequest",
+    "Request",
+    "RequestRegistry",
+    "WsRequest",
+    "current_request",
+    "get_current_request",
+    "set_current_request",
+]
+
+#: The request the running code answers; dispatchers set it, handlers read it through `get_current_request`.
+current_request: ContextVar["BaseRequest | None"] = ContextVar("genro_asgi_current_request", default=None)
+
+DEFAULT_LIMITS = Limits()
+_UNREAD: Any = object()
+
+
+def get_current_request() -> "BaseRequest | None":
+    """The request being answered, None outside of one."""
+    return current_request.get()
+
+
+def set_current_request(request: "BaseRequest | None") -> None:
+    """Make `request` the one `get_current_request` gives in this context."""
+    current_request.set(request)
+
+
+def valid_request_id(value: str) -> bool:
+    """Whether a client's x-request-id is kept: at most 128 printable ASCII characters."""
+    return 0 < len(value) <= 128 and value.isascii() and value.isprintable()
+
+
+class BaseRequest(ABC):
+    """What every handler can ask, whatever carried the request.
+
+    Attributes live on the class until somebody sets them: a request that nobody asks costs nothing.
+    """
+
+    auth: dict[str, Any] | None = None
+    app_name: str | None = None
+    created_at: float = 0.0
+    endpoint: Any = None
+    server: Any = None
+    task: "asyncio.Task[Any] | None" = None
+    _response: "Response | None" = None
+    _auth_tags: list[str] | None = None
+    _env_capabilities: list[str] | None = None
+    _external_id: str | None = None
+    _cleanups: list[Callable[[], Any]] | None = None
+    _onerrs: list[Callable[[BaseException], Any]] | None = None
+    _tytx: str | None = None
+    _ctx: Any = None
+    _seq: int = 0
+    #: Whether something must be undone when the request ends.
+    extra: bool = False
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """The correlation id: the client's x-request-id when it is fit, else a UUID."""
+
+    @property
+    @abstractmethod
+    def method(self) -> str:
+        """The method, upper case."""
+
+    @property
+    @abstractmethod
+    def path(self) -> str:
+        """The path, percent-decoded, without the query."""
+
+    @property
+    @abstractmethod
+    def headers(self) -> dict[str, str]:
+        """The headers, names in lower case; of a repeated name the last value."""
+
+    @property
+    @abstractmethod
+    def cookies(self) -> dict[str, str]:
+        """The cookies by name."""
+
+    @property
+    @abstractmethod
+    def query(self) -> dict[str, Any]:
+        """The query; a repeated name holds the list of its values."""
+
+    @property
+    @abstractmethod
+    def data(self) -> Any:
+        """The decoded body, None when there is none."""
+
+    @property
+    @abstractmethod
+    def transport(self) -> str:
+        """`http`, `websocket` or `nats`."""
+
+    @abstractmethod
+    async def init(self, scope: Scope, receive: Receive, send: Send | None = None, **kwargs: Any) -> None:
+        """Take the exchange in; reads and parses what came with it."""
+
+    @property
+    def response(self) -> "Response":
+        """The answer under construction: status, headers and cookies set here are sent with the handler's result."""
+        if self._response is None:
+            from genro_asgi.response import Response
+
+            self._response = Response(request=self)
+        return self._response
+
+    @property
+    def auth_tags(self) -> list[str]:
+        """The tags the credentials of this request carry."""
+        return self._auth_tags if self._auth_tags is not None else []
+
+    @auth_tags.setter
+    def auth_tags(self, tags: list[str]) -> None:
+        self._auth_tags = tags
+
+    @property
+    def env_capabilities(self) -> list[str]:
+        """The capabilities the environment offers to this request."""
+        return self._env_capabilities if self._env_capabilities is not None else []
+
+    @env_capabilities.setter
+    def env_capabilities(self, capabilities: list[str]) -> None:
+        self._env_capabilities = capabilities
+
+    @property
+    def external_id(self) -> str | None:
+        """The id the client itself gave: x-external-id, or the id of the message."""
+        return self._external_id
+
+    @external_id.setter
+    def external_id(self, value: str | None) -> None:
+        self._external_id = value
+
+    @property
+    def tytx_mode(self) -> bool:
+        """Whether this exchange speaks TYTX, both ways."""
+        return self.tytx_transport is not None
+
+    @tytx_mode.setter
+    def tytx_mode(self, on: bool) -> None:
+        self.tytx_transport = (self.tytx_transport or "json") if on else None
+
+    @property
+    def tytx_transport(self) -> str | None:
+        """`json`, `msgpack` or `xml` in TYTX mode, else None."""
+        return self._tytx
+
+    @tytx_transport.setter
+    def tytx_transport(self, transport: str | None) -> None:
+        self._tytx = transport
+
+    @property
+    def age(self) -> float:
+        """Seconds since the request was created."""
+        return time() - self.created_at
+
+    @property
+    def ctx(self) -> Any:
+        """The execution context: request, response, app, server, db, session."""
+        if self._ctx is None and self.server is not None:
+            self._ctx = self.server.make_context(self)
+        return self._ctx
+
+    @property
+    def session(self) -> Any:
+        """The session of this client; RuntimeError where no session middleware is configured."""
+        raise RuntimeError("There is no session: configure the session middleware to use request.session.")
+
+    @property
+    def db(self) -> Any:
+        """The database of the application that answers (its `db_name`), else the server's default one."""
+        app = getattr(self.endpoint, "app", None)
+        return self.get_db(getattr(app, "db_name", None) or "default")
+
+    def get_db(self, name: str) -> Any:
+        """A registered database by name, its connection closed when the request ends; KeyError names the unknown."""
+        if self.server is None:
+            raise RuntimeError(f"get_db({name!r}) needs a server; this request was made without one.")
+        db = self.server.get_db(name)
+        close = getattr(db, "closeConnection", None)
+        if close is not None and close not in (self._cleanups or ()):
+            self.add_cleanup(close)
+        return db
+
+    def add_cleanup(self, callback: Callable[[], Any]) -> None:
+        """Run `callback` when the request ends, however it ends; the last added runs first."""
+        self.extra = True
+        if self._cleanups is None:
+            self._cleanups = []
+        self._cleanups.append(callback)
+
+    def add_onerr(self, callback: Callable[[BaseException], Any]) -> None:
+        """Run `callback` with the exception when the request fails, before the cleanups; the last added runs first."""
+        self.extra = True
+        if self._onerrs is None:
+            self._onerrs = []
+        self._onerrs.append(callback)
+
+    async def run_cleanups(self, error: BaseException | None = None) -> list[Exception]:
+        """Run what `add_onerr` and `add_cleanup` collected, once; what a callback raises is collected, not raised."""
+        onerrs, cleanups = self._onerrs or [], self._cleanups or []
+        self._onerrs = self._cleanups = None
+        calls: list[Callable[[], Any]] = []
+        if error is not None:
+            calls += [lambda callback=callback: callback(error) for callback in reversed(onerrs)]  # type: ignore[misc]
+        calls += reversed(cleanups)
+        failures: list[Exception] = []
+        for call in calls:
+            try:
+                result = call()
+                if isinstance(result, Awaitable):
+                    await result
+            except Exception as failure:
+                failures.append(failure)
+        return failures
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} id={self.id!r} method={self.method} path={self.path!r} transport={self.transport}>"
+
+
+class HttpRequest(BaseRequest):
+    """An HTTP exchange as handlers see it; nothing of it is decoded before somebody asks."""
+
+    transport: ClassVar[str] = "http"  # type: ignore[assignment]
+
+    scope: Scope = {}
+    header_map: Mapping[bytes, bytes] = {}
+    limits: Limits = DEFAULT_LIMITS
+    max_body: int | None = None
+    body_read: bool = False
+    disconnected: bool = False
+    #: Where the exchange stands: `body` while it is read, `handler`, or `sending`.
+    phase: str = "handler"
+    #: Why the server cancels this request: `disconnected`, `deadline`, `body` or `shutdown`.
+    cancelled: str | None = None
+    #: How many rounds of the sweeper the phase has lasted.
+    ticks: int = 0
+    chunks: int = 0
+    sending: "Response | None" = None
+    watcher: "asyncio.Task[None] | None" = None
+    timer: asyncio.TimerHandle | None = None
+    _receive: Receive | None = None
+    _id: str | None = None
+    _path: str | None = None
+    _body: bytes = b""
+    _headers: dict[str, str] | None = None
+    _cookies: dict[str, str] | None = None
+    _query: dict[str, Any] | None = None
+    _data: Any = _UNREAD
+    _view: "Request | None" = None
+    _tytx_known: bool = False
+
+    def attach(self, scope: Scope, receive: Receive) -> None:
+        """Take scope and receive, reading nothing yet."""
+        self.scope = scope
+        self.header_map = dict(scope["headers"])
+        self._receive = receive
+
+    async def init(
+        self, scope: Scope, receive: Receive, send: Send | None = None, *, defer_body: bool = False, **kwargs: Any
+    ) -> None:
+        """Take the exchange in and, unless `defer_body`, read and parse its body (400, 413, ClientDisconnect)."""
+        self.attach(scope, receive)
+        self.created_at = self.created_at or time()
+        if not defer_body:
+            await self.load_body()
+            self._data = self._decode()
+
+    @property
+    def id(self) -> str:
+        """The client's x-request-id when it is fit, else a UUID made on first use."""
+        if self._id is None:
+            asked = self.header_map.get(b"x-request-id", b"").decode("latin-1")
+            self._id = asked if valid_request_id(asked) else str(uuid.uuid4())
+        return self._id
+
+    @property
+    def method(self) -> str:
+        """The method, upper case."""
+        method: str = self.scope.get("method", "GET")
+        return method.upper()
+
+    @property
+    def path(self) -> str:
+        """The path below the mount point (`root_path`) of the application."""
+        if self._path is None:
+            self._path = route_path(self.scope)
+        return self._path
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, names in lower case; of a repeated name the last value."""
+        if self._headers is None:
+            self._headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in self.header_map.items()}
+        return self._headers
+
+    def header(self, name: bytes, default: str = "") -> str:
+        """One header by its lower-case name, without decoding the others."""
+        value = self.header_map.get(name)
+        return default if value is None else value.decode("latin-1")
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies of all Cookie headers, by name."""
+        if self._cookies is None:
+            lines = [v for k, v in self.scope["headers"] if k == b"cookie"] if b"cookie" in self.header_map else []
+            self._cookies = parse_cookies(b"; ".join(lines).decode("latin-1"))
+        return self._cookies
+
+    @property
+    def query(self) -> dict[str, Any]:
+        """The query; a repeated name holds the list of its values, typed in TYTX mode."""
+        if self._query is None:
+            pairs = fold_pairs(parse_query(self.scope.get("query_string", b""), self.limits.query_pairs))
+            if pairs and self.tytx_transport is not None:
+                from genro_asgi.wsx.tytx import TytxError, hydrate
+
+                try:
+                    pairs = hydrate(pairs)
+                except TytxError as error:
+                    raise HTTPBadRequest(f"The query holds a malformed TYTX value at {error.pointer}.") from error
+            self._query = pairs
+        return self._query
+
+    def query_values(self) -> dict[str, Any]:
+        """The query as a binder wants it: of a repeated name the last value."""
+        raw = self.scope.get("query_string", b"")
+        if not raw:
+            return {}
+        if self.tytx_transport is not None:
+            return {name: value[-1] if isinstance(value, list) else value for name, value in self.query.items()}
+        return query_dict(raw)
+
+    @property
+    def tytx_transport(self) -> str | None:
+        """`json`, `msgpack` or `xml` when the request opted into TYTX; an unknown transport is a 400."""
+        if not self._tytx_known:
+            self._tytx_known = True
+            asked = self.header_map.get(b"x-tytx-transport")
+            self._tytx = tytx_transport(
+                None if asked is None else asked.decode("latin-1"), self.header(b"content-type").lower()
+            )
+        return self._tytx
+
+    @tytx_transport.setter
+    def tytx_transport(self, transport: str | None) -> None:
+        self._tytx_known = True
+        self._tytx = transport
+
+    @property
+    def external_id(self) -> str | None:
+        """The x-external-id header, or what was set."""
+        return self._external_id or self.header(b"x-external-id") or None
+
+    @external_id.setter
+    def external_id(self, value: str | None) -> None:
+        self._external_id = value
+
+    @property
+    def content_type(self) -> str | None:
+        """The Content-Type header, None without one."""
+        return self.header(b"content-type") or None
+
+    def may_have_body(self) -> bool:
+        """Whether a body can follow: by its headers, or by the method where HTTP/2 needs no header for it."""
+        headers = self.header_map
+        if b"content-length" in headers:
+            return headers[b"content-length"] != b"0"
+        return b"transfer-encoding" in headers or self.scope["method"] in ("POST", "PUT", "PATCH", "DELETE")
+
+    async def load_body(self, max_body: int | None = None) -> None:
+        """Read the raw body once; 413 over `max_body` (bytes, default `limits.max_body`), ClientDisconnect if cut."""
+        if self.body_read or self._receive is None:
+            return
+        self.phase, self.ticks = "body", 0
+        limit = self.limits.max_body if max_body is None else max_body
+        headers = self.header_map
+        length = content_length(headers[b"content-length"]) if b"content-length" in headers else None
+        self._body = await read_body(self._receive, limit, length, self._count_chunk)
+        self.body_read = True
+        self.phase, self.ticks = "handler", 0
+
+    def _count_chunk(self) -> None:
+        self.chunks += 1
+
+    def parse_body(self) -> None:
+        """Decode the body now, so that malformed input is a 400 before the handler has done anything."""
+        if self._body and self._data is _UNREAD:
+            self._data = self._decode()
+
+    async def stream(self, max_body: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives, buffering nothing."""
+        if self.body_read:
+            if self._body:
+                yield self._body
+            return
+        limit = max_body or self.max_body or self.limits.max_body
+        length = content_length(self.header_map.get(b"content-length"))
+        assert self._receive is not None
+        async for chunk in stream_body(self._receive, limit, length, self._count_chunk):
+            yield chunk
+        self.body_read = True
+
+    def start_deadline(self, seconds: float | None) -> None:
+        """Cancel the handler after `seconds`, or after what the client asked for with x-request-timeout if sooner."""
+        asked = self.header_map.get(b"x-request-timeout")
+        if asked is not None:
+            if not asked.isdigit() or len(asked) > 12 or int(asked) < 1:
+                raise HTTPBadRequest("x-request-timeout must be a whole number of milliseconds above 0.")
+            wanted = min(int(asked) / 1000, self.limits.max_request_timeout)
+            seconds = wanted if seconds is None else min(wanted, seconds)
+        if seconds is not None and self.task is not None:
+            self.extra = True
+            self.timer = self.task.get_loop().call_later(seconds, self.cancel, "deadline")
+
+    def cancel(self, reason: str) -> None:
+        """Cancel the task that answers this request, once."""
+        if self.cancelled is None and self.task is not None:
+            self.cancelled = reason
+            self.task.cancel()
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the client sent an Authorization header."""
+        return b"authorization" in self.header_map
+
+    def auth_scope(self) -> Scope:
+        """The scope an authenticator reads."""
+        return self.scope
+
+    @property
+    def body(self) -> bytes:
+        """The raw bytes of the body; they are kept after parsing."""
+        return self._body
+
+    @property
+    def data(self) -> Any:
+        """The decoded body: values of JSON or TYTX, the dict of a form, text, bytes, or None."""
+        if self._data is _UNREAD:
+            self._data = self._decode()
+        return self._data
+
+    def _decode(self) -> Any:
+        return decode_body(self._body, self.header(b"content-type"), self.tytx_transport, self.limits.query_pairs)
+
+    @property
+    def request(self) -> "Request":
+        """The Starlette-compatible view of the same exchange."""
+        if self._view is None:
+            view = self._view = Request(self.scope, self._receive_again)
+            if self.body_read:
+                view._body = self._body
+        return self._view
+
+    async def _receive_again(self) -> Message:
+        assert self._receive is not None
+        return await self._receive()
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`."""
+        scheme: str = self.scope.get("scheme", "http")
+        return scheme
+
+    @property
+    def url(self) -> URL:
+        """The full URL of the request."""
+        return URL(scope=self.scope)
+
+    @property
+    def headers_obj(self) -> Headers:
+        """The headers as a case-insensitive multidict."""
+        return Headers(scope=self.scope)
+
+    @property
+    def query_params(self) -> QueryParams:
+        """The query as a multidict of strings."""
+        return QueryParams(self.scope.get("query_string", b""))
+
+    @property
+    def client(self) -> Address | None:
+        """The peer's address, None over a Unix socket."""
+        client = self.scope.get("client")
+        return None if client is None else Address(*client)
+
+    @property
+    def state(self) -> State:
+        """A bag for this request, filled with what the lifespan left in its state."""
+        return State(self.scope.setdefault("state", {}))
+
+    @property
+    def session(self) -> Any:
+        """The session of this client; RuntimeError where no session middleware is configured."""
+        if "session" not in self.scope:
+            return super().session
+        return self.scope["session"]
+
+
+def route_path(scope: Mapping[str, Any]) -> str:
+    """The path below `root_path`, cut on a segment boundary only."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :] or "/"
+    return path
+
+
+class MsgRequest(BaseRequest):
+    """One WSX message: it arrives complete, over a WebSocket or NATS."""
+
+    scope: Scope | None = None
+    websocket: Any = None
+    client: Any = None
+    transport_type: str = "websocket"
+    _id: str = ""
+    _method: str = ""
+    _path: str = "/"
+    _headers: dict[str, str]
+    _cookies: dict[str, str]
+    _query: dict[str, Any]
+    _data: Any = None
+
+    async def init(
+        self,
+        scope: Scope | None = None,
+        receive: Receive | None = None,
+        send: Send | None = None,
+        *,
+        message: Any = None,
+        websocket: Any = None,
+        transport_type: str = "websocket",
+        server: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Parse `message` (str or bytes, or an already parsed WSX message); ValueError without id or method."""
+        from genro_asgi.wsx.messages import parse_message
+
+        if message is None:
+            raise ValueError("MsgRequest requires 'message' kwarg")
+        parsed = parse_message(message) if isinstance(message, str | bytes | bytearray) else message
+        for name in ("id", "method"):
+            if not getattr(parsed, name):
+                raise ValueError(f"WSX message missing required '{name}' field")
+        self.scope, self.websocket, self.transport_type = scope, websocket, transport_type
+        self.server = server if server is not None else self.server
+        self.client = None if scope is None else scope.get("client")
+        self.created_at = self.created_at or time()
+        self._take(parsed)
+
+    def _take(self, parsed: Any) -> None:
+        self._external_id = parsed.id
+        self._id = str(uuid.uuid4())
+        self._method = parsed.method.upper()
+        self._path = parsed.path or "/"
+        self._headers = dict(parsed.headers or {})
+        self._cookies = dict(parsed.cookies or {})
+        self._query = dict(parsed.query or {})
+        self._data = parsed.data
+        if parsed.typed:
+            self._tytx = parsed.transport
+
+    @property
+    def id(self) -> str:
+        """A UUID of the server; the message's own id is `external_id`."""
+        return self._id
+
+    @property
+    def method(self) -> str:
+        """The method, upper case."""
+        return self._method
+
+    @property
+    def path(self) -> str:
+        """The path of the message."""
+        return self._path
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the message."""
+        return self._headers
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies of the message."""
+        return self._cookies
+
+    @property
+    def query(self) -> dict[str, Any]:
+        """The query of the message."""
+        return self._query
+
+    def query_values(self) -> dict[str, Any]:
+        """The query as a binder wants it."""
+        return self._query
+
+    @property
+    def data(self) -> Any:
+        """The data of the message."""
+        return self._data
+
+    @property
+    def transport(self) -> str:
+        """`websocket` or `nats`."""
+        return self.transport_type
+
+
+WsRequest = MsgRequest
+
+REQUEST_FACTORIES: dict[str, type[BaseRequest]] = {"http": HttpRequest, "websocket": MsgRequest}
+
+
+class RequestRegistry:
+    """Makes requests and knows the ones in flight.
+
+    Keyed by a number of its own: two live requests that chose the same id are both listed.
+    """
+
+    def __init__(self, factories: Mapping[str, type[BaseRequest]] | None = None, server: Any = None) -> None:
+        self.factories: dict[str, type[BaseRequest]] = dict(REQUEST_FACTORIES if factories is None else factories)
+        self.current = current_request
+        self.server = server
+        self.live: dict[int, BaseRequest] = {}
+        self.next_seq = count(1).__next__
+
+    def register_factory(self, scope_type: str, factory: type[BaseRequest]) -> None:
+        """Make requests of `scope_type` with `factory()` from now on."""
+        self.factories[scope_type] = factory
+
+    async def create(self, scope: Scope, receive: Receive, send: Send | None = None, **kwargs: Any) -> BaseRequest:
+        """Make, initialise and register a request, and make it the current one; ValueError for an unknown type."""
+        factory = self.factories.get(scope["type"])
+        if factory is None:
+            raise ValueError(f"No factory for scope type: {scope['type']!r}")
+        request = factory()
+        request.created_at = time()
+        request.server = self.server
+        await request.init(scope, receive, send, **kwargs)
+        self.register(request)
+        current_request.set(request)
+        return request
+
+    def register(self, request: BaseRequest) -> None:
+        """List a request as in flight."""
+        request._seq = seq = self.next_seq()
+        self.live[seq] = request
+
+    def unregister(self, request: BaseRequest | None = None) -> BaseRequest | None:
+        """Take a request (default: the current one) off the list and give it back; None when there is none."""
+        request = request if request is not None else current_request.get()
+        if request is None:
+            return None
+        if current_request.get() is request:
+            current_request.set(None)
+        return self.live.pop(request._seq, None)
+
+    def get(self, request_id: str, default: BaseRequest | None = None) -> BaseRequest | None:
+        """The newest live request with this id."""
+        for request in reversed(list(self.live.values())):
+            if request.id == request_id:
+                return request
+        return default
+
+    def count_by_app(self, app_name: str) -> int:
+        """How many requests in flight an application has."""
+        return sum(request.app_name == app_name for request in self.live.values())
+
+    def __len__(self) -> int:
+        return len(self.live)
+
+    def __iter__(self) -> Iterator[BaseRequest]:
+        return iter(list(self.live.values()))
+
+    def __contains__(self, request_id: object) -> bool:
+        return isinstance(request_id, str) and self.get(request_id) is not None
+
+    def __repr__(self) -> str:
+        return f"RequestRegistry(active={len(self.live)})"
+
+
+class HTTPConnection(Mapping[str, Any]):
+    """A lazy view over an HTTP or WebSocket scope, with the names Starlette gives to its parts."""
+
+    def __init__(self, scope: Scope, receive: Receive | None = None) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            raise AssertionError(f"HTTPConnection wants an http or websocket scope, not {scope['type']!r}.")
+        self.scope = scope
+        self._parts: dict[str, Any] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        return self.scope[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.scope)
+
+    def __len__(self) -> int:
+        return len(self.scope)
+
+    # Two views of equal scopes are still two exchanges.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def _part(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self._parts:
+            self._parts[name] = make()
+        return self._parts[name]
+
+    def _installed(self, key: str, who: str) -> Any:
+        if key not in self.scope:
+            raise AssertionError(f"{who} must be installed to access request.{key}")
+        return self.scope[key]
+
+    @property
+    def app(self) -> Any:
+        """The application that put itself in the scope."""
+        return self.scope["app"]
+
+    @property
+    def url(self) -> URL:
+        """The full URL."""
+        url: URL = self._part("url", lambda: URL(scope=self.scope))
+        return url
+
+    @property
+    def base_url(self) -> URL:
+        """The URL of the application's root, with a trailing slash."""
+
+        def make() -> URL:
+            root = self.scope.get("app_root_path", self.scope.get("root_path", ""))
+            path = root if root.endswith("/") else root + "/"
+            return URL(scope=dict(self.scope) | {"path": path, "query_string": b"", "root_path": root})
+
+        base: URL = self._part("base_url", make)
+        return base
+
+    @property
+    def headers(self) -> Headers:
+        """The headers, case-insensitive."""
+        headers: Headers = self._part("headers", lambda: Headers(scope=self.scope))
+        return headers
+
+    @property
+    def query_params(self) -> QueryParams:
+        """The query as a multidict."""
+        params: QueryParams = self._part("query", lambda: QueryParams(self.scope.get("query_string", b"")))
+        return params
+
+    @property
+    def path_params(self) -> dict[str, Any]:
+        """What the router took from the path."""
+        params: dict[str, Any] = self.scope.get("path_params", {})
+        return params
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies of all Cookie headers."""
+        cookies: dict[str, str] = self._part(
+            "cookies", lambda: parse_cookies("; ".join(self.headers.getlist("cookie")))
+        )
+        return cookies
+
+    @property
+    def client(self) -> Address | None:
+        """The peer's address."""
+        client = self.scope.get("client")
+        return None if client is None else Address(*client)
+
+    @property
+    def session(self) -> Any:
+        """The session of the session middleware."""
+        return self._installed("session", "SessionMiddleware")
+
+    @property
+    def auth(self) -> Any:
+        """The credentials of the authentication middleware."""
+        return self._installed("auth", "AuthenticationMiddleware")
+
+    @property
+    def user(self) -> Any:
+        """The user of the authentication middleware."""
+        return self._installed("user", "AuthenticationMiddleware")
+
+    @property
+    def state(self) -> State:
+        """A bag for this exchange, filled with what the lifespan left."""
+        state: State = self._part("state", lambda: State(self.scope.setdefault("state", {})))
+        return state
+
+
+async def _no_receive() -> Message:
+    raise RuntimeError("This request was made without a receive channel.")
+
+
+async def _no_send(message: Message) -> None:
+    raise RuntimeError("This request was made without a send channel.")
+
+
+class Request(HTTPConnection):
+    """A request in raw ASGI endpoints: scope and receive, read when asked."""
+
+    def __init__(self, scope: Scope, receive: Receive = _no_receive, send: Send = _no_send) -> None:
+        if scope["type"] != "http":
+            raise AssertionError(f"Request wants an http scope, not {scope['type']!r}.")
+        super().__init__(scope)
+        self._receive = receive
+        self._send = send
+        self._body: bytes | None = None
+        self._stream_consumed = False
+        self._is_disconnected = False
+
+    @property
+    def method(self) -> str:
+        """The method as the client wrote it."""
+        method: str = self.scope["method"]
+        return method
+
+    @property
+    def receive(self) -> Receive:
+        """The receive channel."""
+        return self._receive
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives, then an empty chunk; RuntimeError when it was streamed away before."""
+        if self._body is not None:
+            yield self._body
+            yield b""
+            return
+        if self._stream_consumed:
+            raise RuntimeError("Stream consumed")
+        try:
+            async for chunk in stream_body(self._receive):
+                yield chunk
+        except ClientDisconnect:
+            self._is_disconnected = True
+            raise
+        self._stream_consumed = True
+        yield b""
+
+    async def body(self) -> bytes:
+        """The whole body, kept for the next asker."""
+        if self._body is None:
+            self._body = b"".join([chunk async for chunk in self.stream()])
+        return self._body
+
+    async def json(self) -> Any:
+        """The body as JSON; HTTPBadRequest when it is malformed."""
+        if "json" not in self._parts:
+            self._parts["json"] = decode_json(await self.body())
+        return self._parts["json"]
+
+    async def is_disconnected(self) -> bool:
+        """Whether the client has left, without waiting for it to."""
+        if not self._is_disconnected:
+            receiver = asyncio.ensure_future(self._receive())
+            # One turn of the loop: a server that knows of the disconnect answers at once.
+            await asyncio.sleep(0)
+            if receiver.done():
+                self._is_disconnected = receiver.result()["type"] == "http.disconnect"
+            else:
+                receiver.cancel()
+        return self._is_disconnected

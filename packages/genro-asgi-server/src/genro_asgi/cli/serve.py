@@ -1,0 +1,72 @@
+"""`genro-asgi serve`: serve a site with uvicorn."""
+
+import errno
+import os
+import socket
+from typing import Any
+
+import click
+
+from genro_asgi.cli.common import build_server, site_options
+
+__all__ = ["serve"]
+
+_FILE = click.Path(exists=True, dir_okay=False)
+
+
+@click.command()
+@site_options
+@click.option("--host", metavar="NAME", help="The address to listen on; 127.0.0.1 by default.")
+@click.option("--port", metavar="NUMBER", help="The port to listen on; 8000 by default, 0 for a free one.")
+@click.option("--reload/--no-reload", default=None, help="Start anew when a file of the site changes.")
+@click.option("--workers", metavar="NUMBER", help="How many processes serve; 1 by default.")
+@click.option("--uds", metavar="PATH", help="Listen on a UNIX socket in place of host and port.")
+@click.option("--fd", type=int, metavar="NUMBER", help="Listen on a socket that is open already.")
+@click.option("--proxy-headers/--no-proxy-headers", default=None, help="Believe X-Forwarded-* of trusted proxies.")
+@click.option("--forwarded-allow-ips", metavar="LIST", help="The proxies that are trusted: addresses, networks or *.")
+@click.option("--ssl-certfile", type=_FILE, metavar="FILE", help="The certificate, to serve HTTPS.")
+@click.option("--ssl-keyfile", type=_FILE, metavar="FILE", help="The key of the certificate, when it is a file apart.")
+def serve(
+    directory: str | None,
+    config: str | None,
+    host: str | None,
+    port: str | None,
+    reload: bool | None,
+    workers: str | None,
+    **uvicorn_options: Any,
+) -> None:
+    """Serve the site in DIR (default: the current directory)."""
+    given = {name: value for name, value in uvicorn_options.items() if value is not None}
+    if "ssl_keyfile" in given and "ssl_certfile" not in given:
+        raise click.UsageError("--ssl-keyfile needs --ssl-certfile.")
+    server = build_server(directory, config=config, host=host, port=port, reload=reload, workers=workers)
+    if "uds" not in given and "fd" not in given:
+        _check_address(server.config.server.host, server.config.server.port)
+    try:
+        server.run(**given)
+    except OSError as error:
+        raise click.ClickException(f"Cannot serve: {error}.") from error
+
+
+def _check_address(host: str, port: int) -> None:
+    """A one-line error when nobody could listen there; uvicorn would end with a log entry and exit code 1."""
+    problem: OSError | None = None
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise click.ClickException(f"Cannot listen on {host}: {error.strerror}.") from error
+    for family, kind, protocol, _, address in found if port else ():
+        with socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":
+                # As the server does; else a port closed a moment ago would count as busy.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError as error:
+                problem = error
+                if error.errno == errno.EADDRINUSE:
+                    break
+            else:
+                problem = None
+    if problem:
+        raise click.ClickException(f"Cannot listen on {host} port {port}: {os.strerror(problem.errno or 0)}.")

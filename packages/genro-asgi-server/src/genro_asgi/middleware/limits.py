@@ -1,0 +1,50 @@
+"""The limits of a request's head: header count and size, the URL's length, one Host."""
+
+from collections import Counter
+from itertools import chain
+from typing import Any, ClassVar
+
+from genro_asgi.exceptions import HTTPBadRequest, HTTPHeaderFieldsTooLarge, HTTPUriTooLong
+from genro_asgi.middleware.base import Middleware
+from genro_asgi.request import BaseRequest, HttpRequest
+
+__all__ = ["LimitsMiddleware"]
+
+# Headers that mean nothing when they come twice (RFC 9112, 3.2 and 6.3).
+_SINGLE = (b"host", b"content-length", b"authorization", b"content-type")
+
+
+class LimitsMiddleware(Middleware):
+    """Refuses heads over the server's limits before anything looks at them, under any ASGI server."""
+
+    name: ClassVar[str] = "limits"
+    order: ClassVar[int] = 110
+    default: ClassVar[bool] = True
+    transports: ClassVar[frozenset[str]] = frozenset({"http"})
+
+    def __init__(self, server: Any = None) -> None:
+        super().__init__(server)
+        limits = server.limits
+        self.count, self.size, self.url = limits.header_count, limits.header_bytes, limits.url_bytes
+
+    def before(self, request: BaseRequest) -> None:
+        """431 for headers, 414 for the URL, 400 for two of a header that can only be one."""
+        assert isinstance(request, HttpRequest)
+        scope = request.scope
+        headers = scope["headers"]
+        unique = request.header_map
+        if len(unique) != len(headers):
+            self._repeated(headers)
+        # Joining is the cheapest way to add up some lengths in Python.
+        elif len(headers) > self.count or len(b"".join(unique)) + len(b"".join(unique.values())) > self.size:
+            raise HTTPHeaderFieldsTooLarge("The request has too many or too large header fields.")
+        if len(scope["path"]) + len(scope["query_string"]) > self.url:
+            raise HTTPUriTooLong(f"The URL is longer than {self.url} bytes.")
+
+    def _repeated(self, headers: Any) -> None:
+        if len(headers) > self.count or len(b"".join(chain.from_iterable(headers))) > self.size:
+            raise HTTPHeaderFieldsTooLarge("The request has too many or too large header fields.")
+        names = Counter(name for name, _ in headers)
+        for name in _SINGLE:
+            if names[name] > 1:
+                raise HTTPBadRequest(f"The {name.decode()} header may come only once.")

@@ -1,0 +1,66 @@
+"""Foreign ASGI applications under a prefix of the server."""
+
+from collections.abc import ItemsView
+from typing import Any
+
+from genro_asgi.types import ASGIApp, Receive, Scope, Send
+
+__all__ = ["Mount", "Mounts"]
+
+
+class Mount:
+    """One application and the prefix it answers under."""
+
+    def __init__(self, prefix: str, app: ASGIApp) -> None:
+        self.prefix = prefix
+        self.app = app
+        #: What its lifespan left for its requests.
+        self.state: dict[str, Any] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(self.scope_below(scope), receive, send)
+
+    def scope_below(self, scope: Scope) -> Scope:
+        """A copy of the scope as the application sees it: the prefix moved from `path` to `root_path`."""
+        root = scope.get("root_path", "").rstrip("/")
+        start = root + self.prefix if scope["path"].startswith(root + self.prefix) else self.prefix
+        below = dict(scope)
+        below["root_path"] = root + self.prefix
+        below["path"] = scope["path"][len(start) :] or "/"
+        raw: bytes | None = scope.get("raw_path")
+        if raw is not None and raw.startswith(start.encode("utf-8")):
+            below["raw_path"] = raw[len(start.encode("utf-8")) :] or b"/"
+        elif raw is not None:
+            del below["raw_path"]  # percent-encoded where the prefix is not: better none than a wrong one
+        below["state"] = {**scope.get("state", {}), **self.state}
+        return below
+
+
+class Mounts:
+    """The mounts of a server, found by the beginning of a path, on segment boundaries."""
+
+    def __init__(self) -> None:
+        self._by_prefix: dict[str, Mount] = {}
+
+    def add(self, name: str, app: ASGIApp) -> None:
+        """Mount `app` at `/name`."""
+        prefix = "/" + name.strip("/")
+        self._by_prefix[prefix] = Mount(prefix, app)
+
+    def find(self, path: str) -> Mount | None:
+        """The mount with the longest prefix of `path`."""
+        found = None
+        for prefix, mount in self._by_prefix.items():
+            if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+                found = mount if found is None or len(prefix) > len(found.prefix) else found
+        return found
+
+    def items(self) -> ItemsView[str, Mount]:
+        """Mounts by their name."""
+        return {prefix[1:]: mount for prefix, mount in self._by_prefix.items()}.items()
+
+    def __contains__(self, name: str) -> bool:
+        return "/" + name.strip("/") in self._by_prefix
+
+    def __len__(self) -> int:
+        return len(self._by_prefix)

@@ -1,0 +1,188 @@
+"""Serving with uvicorn: one process, several workers, or reloading ones."""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.supervisors import ChangeReload, Multiprocess
+
+from genro_asgi.exceptions import ConfigError
+from genro_asgi.server.http_protocol import GenroConfig, GenroHttpProtocol
+from genro_asgi.server.log_setup import setup_logging
+
+if TYPE_CHECKING:
+    from genro_asgi.server.server import AsgiServer
+
+__all__ = ["GenroUvicorn", "create_app", "run"]
+
+_SPEC = "GENRO_ASGI_RUN"
+
+# The server of this process when uvicorn made it through `create_app`.
+_created: "list[AsgiServer]" = []
+
+
+class GenroUvicorn(uvicorn.Server):
+    """uvicorn's server, which lets the application drain before it closes sockets, and ends with exit code 0."""
+
+    def __init__(self, config: uvicorn.Config, app: "AsgiServer | None" = None) -> None:
+        super().__init__(config)
+        self.genro_app = app
+
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await super()._serve(sockets)
+        # uvicorn would raise the signal again, and a clean end would look like a killed process.
+        self._captured_signals.clear()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, drain, then let uvicorn close what is left."""
+        for server in self.servers:
+            server.close()
+        app = self.genro_app or (_created[-1] if _created else None)
+        if app is not None and not self.force_exit:
+            await app.drain()
+            await self._let_connections_go()
+        await super().shutdown(sockets)
+
+    async def _let_connections_go(self) -> None:
+        # A request may be on its way over an idle connection: it still gets its answer, and `connection: close`.
+        for _ in range(10):
+            if not self.server_state.connections or self.force_exit:
+                return
+            await asyncio.sleep(0.05)
+
+
+def run(server: "AsgiServer", host: str | None, port: int | None, **options: Any) -> None:
+    """Serve until a signal comes. ConfigError for an address that cannot be bound."""
+    in_worker_process()
+    settings = server.config.server
+    setup_logging(server.config.logging.level, server.config.logging.format)
+    options = {**(settings.uvicorn or {}), **options}
+    config = make_config(server, host or settings.host, settings.port if port is None else port, options)
+    if not (config.should_reload or config.workers > 1):
+        serve_here(server, config)
+        return
+    os.environ[_SPEC] = describe(server)
+    sock = bind(config)
+    uvicorn_server = GenroUvicorn(config)
+    try:
+        if config.should_reload:
+            ChangeReload(config, target=uvicorn_server.run, sockets=[sock]).run()
+        else:
+            Multiprocess(config, target=uvicorn_server.run, sockets=[sock]).run()
+    finally:
+        sock.close()
+
+
+def in_worker_process() -> None:
+    """RuntimeError inside a worker of a process pool, where a module-level run() would start a second server."""
+    from genro_asgi.executors.local import in_worker
+
+    if in_worker():
+        raise RuntimeError('run() was called in a worker process; put it under `if __name__ == "__main__":`.')
+
+
+def make_config(server: "AsgiServer", host: str, port: int, options: dict[str, Any]) -> GenroConfig:
+    """The uvicorn configuration of a server: ours first, what the caller says last."""
+    settings = server.config.server
+    reload = bool(options.pop("reload", settings.reload))
+    workers = int(options.pop("workers", None) or settings.workers or 1)
+    if options.pop("access_log", True):
+        server.enable_access_log()
+    several = reload or workers > 1
+    defaults: dict[str, Any] = {
+        "http": GenroHttpProtocol,
+        "ws": "websockets-sansio",
+        "access_log": False,
+        "log_level": "warning",
+        "server_header": False,
+        "lifespan": "on",
+        "timeout_graceful_shutdown": int(settings.timeout_graceful or 30),
+    }
+    proxies = settings.proxy
+    if proxies:
+        defaults |= {"proxy_headers": True, "forwarded_allow_ips": list(proxies)}
+    if reload:
+        defaults["reload_dirs"] = [str(server.base_dir)]
+    config = GenroConfig(
+        "genro_asgi.server.runner:create_app" if several else server,
+        host=host, port=port, reload=reload, workers=workers, factory=several, **(defaults | options),
+    )  # fmt: skip
+    config.limits = server.limits
+    return config
+
+
+def serve_here(server: "AsgiServer", config: GenroConfig) -> None:
+    """Serve in this process."""
+    uvicorn_server = GenroUvicorn(config, server)
+    sockets = None
+    if config.uds is None and config.fd is None:
+        sockets = [bind(config)]
+    try:
+        uvicorn_server.run(sockets=sockets)
+    except KeyboardInterrupt:  # a second Ctrl-C while the first was being obeyed
+        pass
+    finally:
+        for sock in sockets or []:
+            sock.close()
+    if not uvicorn_server.started:
+        raise SystemExit(3)
+
+
+def bind(config: uvicorn.Config) -> socket.socket:
+    """A listening socket on the configured address, announced; ConfigError says why not."""
+    family = socket.AF_INET6 if config.host and ":" in config.host else socket.AF_INET
+    sock = socket.socket(family)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((config.host, config.port))
+    except OSError as error:
+        sock.close()
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise ConfigError(
+            f"Cannot listen on {config.host}:{config.port}: {reason}; choose another --host or --port."
+        ) from error
+    sock.set_inheritable(True)
+    name = f"[{config.host}]" if family == socket.AF_INET6 else config.host
+    scheme = "https" if config.is_ssl else "http"
+    print(f"Serving on {scheme}://{name}:{sock.getsockname()[1]} (Ctrl-C stops it)", flush=True)
+    return sock
+
+
+def describe(server: "AsgiServer") -> str:
+    """What another process needs to make the same server: its class, and its arguments where they are the base's."""
+    cls = type(server)
+    if "<locals>" in cls.__qualname__:
+        raise ConfigError(f"{cls.__qualname__} is made inside a function: workers and reload cannot import it.")
+    try:
+        return json.dumps({
+            "class": f"{cls.__module__}:{cls.__qualname__}",
+            "file": getattr(sys.modules.get(cls.__module__), "__file__", None),
+            "arguments": server.constructor_arguments,
+        })  # fmt: skip
+    except TypeError as error:
+        raise ConfigError(f"workers and reload pass the server's options between processes: {error}.") from error
+
+
+def create_app() -> "AsgiServer":
+    """The server that `run` described, made in a worker process."""
+    spec = json.loads(os.environ[_SPEC])
+    module_name, _, qualname = spec["class"].partition(":")
+    if module_name == "__main__":
+        module_name = "__mp_main__"  # how multiprocessing names the parent's script
+    found: Any = sys.modules.get(module_name) or import_module(module_name)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    arguments = dict(spec["arguments"])
+    if arguments.get("server_dir"):
+        arguments["server_dir"] = Path(arguments["server_dir"])
+    app: AsgiServer = found(**arguments)
+    setup_logging(app.config.logging.level, app.config.logging.format)
+    app.enable_access_log()
+    _created.append(app)
+    return app

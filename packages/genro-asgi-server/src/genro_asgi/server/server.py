@@ -1,0 +1,391 @@
+"""AsgiServer: the ASGI application at the root, which puts all the parts together."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from genro_routes import Router, RoutingClass, Section
+
+from genro_asgi.authentication.basic import BasicAuthMixin
+from genro_asgi.binder import AsgiServerEnabler, ServerBinder
+from genro_asgi.context import AsgiContext
+from genro_asgi.datastructures.state import State
+from genro_asgi.exceptions import ConfigError, Redirect
+from genro_asgi.lifespan import ServerLifespan
+from genro_asgi.middleware.base import Middleware
+from genro_asgi.middleware.registry import known_middleware
+from genro_asgi.request import BaseRequest, HttpRequest, RequestRegistry, current_request
+from genro_asgi.response import Response, error_response
+from genro_asgi.server.dispatcher import Dispatcher
+from genro_asgi.server.http_endpoint import HttpEndpoint
+from genro_asgi.server.loader import AppLoader
+from genro_asgi.server.mounts import Mounts
+from genro_asgi.server.pools import ServerPools
+from genro_asgi.server.route_watch import changed
+from genro_asgi.server.routes import ANY_METHOD, Endpoint, RouteTable
+from genro_asgi.server.server_app import ServerApplication
+from genro_asgi.server.server_config import ServerConfig
+from genro_asgi.server.sweeper import Sweeper
+from genro_asgi.server.websocket_endpoint import refuse_websocket
+from genro_asgi.types import ASGIApp, Receive, Scope, Send
+
+__all__ = ["AsgiServer", "RouteInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteInfo:
+    """One line of `genro-asgi routes`."""
+
+    methods: tuple[str, ...]
+    path: str
+    handler: str
+    auth: str
+    transports: tuple[str, ...]
+
+
+class AsgiServer(BasicAuthMixin, RoutingClass):
+    """A server: configuration, applications, routing and life cycle behind one ASGI callable.
+
+    Subclass it and mark methods with `@route()`, or name applications in config.yaml. Options are the keys of the
+    configuration (`limits=`, `middleware=`, `auth=`...). ConfigError tells in one line what is wrong with them.
+    """
+
+    def __init__(
+        self,
+        server_dir: str | Path | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        reload: bool | None = None,
+        argv: Sequence[str] | None = None,
+        parent: Any = None,
+        *,
+        use_router: bool = True,
+        **options: Any,
+    ) -> None:
+        self.config = ServerConfig(server_dir, host, port, reload, argv, **options)
+        #: What makes the same server again in another process.
+        self.constructor_arguments = (
+            {"server_dir": str(self.config.server_dir), "host": host, "port": port, "argv": argv, **options}
+            if type(self).__init__ is AsgiServer.__init__
+            else {}
+        )
+        self.base_dir = self.config.server_dir
+        self.parent = parent
+        self.limits = self.config.limits
+        self.logger = logging.getLogger("genro_asgi")
+        self.state = State()
+        self.openapi_info = self.config.openapi
+        self.db_registry: dict[str, Any] = {}
+        self.wsgi_app: Any = None
+        self.draining = False
+        self.apps: dict[str, Any] = {}
+        self.sys_apps: dict[str, Any] = {}
+        self.mounts = Mounts()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._classic: list[tuple[Any, dict[str, Any]]] = []
+        self._stack: ASGIApp | None = None
+        self.pools = ServerPools(self.config.executors)
+        self.handlers, self.files = self.pools.thread("handlers"), self.pools.thread("files")
+        self._configure_auth()
+        self.request_registry = RequestRegistry(server=self)
+        self.sweeper = Sweeper(self.request_registry, self.limits)
+        self.lifespan = ServerLifespan(self)
+        self._plug()
+        self.table = RouteTable(self.route, self._app_of, lambda router: self.default_deny)
+        self._set_middleware(self._make_middleware())
+        self.app_loader = AppLoader(self.base_dir)
+        self._mount_configured()
+
+    # -- assembly
+
+    def _configure_auth(self) -> None:
+        auth = self.config.auth
+        self.default_deny = bool(auth.default_deny)
+        self.configure_auth(basic=auth.basic, bearer=auth.bearer)
+        # An authenticate() of one's own may look anywhere for credentials; ours looks at one header.
+        self.always_authenticate = type(self).authenticate is not BasicAuthMixin.authenticate
+
+    def _plug(self) -> None:
+        specs = self.config.get_plugin_specs(Router.available_plugins())
+        for name, settings in specs.items():
+            self.route.plug(name, **settings)
+        if "auth" not in specs:
+            self.route.plug("auth")  # without it genro-routes ignores every auth_rule
+
+    def _make_middleware(self) -> list[Middleware]:
+        known = known_middleware()
+        chosen: dict[str, dict[str, Any]] = {name: {} for name, cls in known.items() if cls.default}
+        for name, options in self.config.middleware.items():
+            if options is False:
+                chosen.pop(name, None)
+            else:
+                chosen[name] = dict(options)
+        made = []
+        for name, options in chosen.items():
+            try:
+                made.append(known[name](server=self, **options))
+            except TypeError as error:
+                raise ConfigError(f"{self.config.where('middleware')}.{name}: {error}.") from error
+        return made
+
+    def _mount_configured(self) -> None:
+        self.server_application = ServerApplication()
+        self._attach("_server", self.server_application)
+        sys_specs = self.config.get_sys_app_specs_raw()
+        if sys_specs:
+            section = Section("System applications")
+            self.add_branches({"name": "_sys", "instance": section})
+            for name, spec in sys_specs.items():
+                self.sys_apps[name] = app = self._make_app(f"sys_apps.{name}", name, spec)
+                section.add_branches({"name": name, "instance": app})
+        for name, spec in self.config.get_app_specs_raw().items():
+            self.mount(name, self._make_app(f"apps.{name}", name, spec))
+
+    def _make_app(self, key: str, name: str, spec: Any) -> Any:
+        module, class_name, _, kwargs = spec
+        where = self.config.where(key)
+        cls = self.app_loader.load(f"{module}:{class_name}", where=where)
+        options = dict(kwargs)
+        if isinstance(cls, type) and hasattr(cls, "load_resource"):
+            options.setdefault("base_dir", self.app_loader.directory_of(cls))
+        try:
+            app = cls(**options)
+        except TypeError as error:
+            raise ConfigError(f"{where}: {class_name} cannot be made: {error}") from error
+        return app
+
+    def _attach(self, name: str, app: Any) -> None:
+        self.add_branches({"name": name, "instance": app})
+        app.mount_name = name
+
+    def mount(self, name: str, app: Any) -> None:
+        """Put an application at `/name`: a RoutingClass joins the routes, any other ASGI app gets all below the prefix.
+
+        ValueError when something already answers there.
+        """
+        name = name.strip("/")
+        if not name:
+            raise ValueError("mount() needs a name; to answer at / give the server an index.")
+        if name in self.apps or name in self.mounts or name in self.route._entries or name in self.route._children:
+            raise ValueError(f"mount {name!r} is already taken")
+        if isinstance(app, RoutingClass):
+            if "/" in name:
+                raise ValueError(f"mount {name!r}: a routing class is mounted on one segment; use a Section for more.")
+            self._attach(name, app)
+            self.apps[name] = app
+        elif callable(app):
+            self.mounts.add(name, app)
+            changed()
+        else:
+            raise TypeError(f"mount {name!r}: {app!r} is neither a RoutingClass nor an ASGI application.")
+        if isinstance(app, AsgiServerEnabler):
+            app.binder = ServerBinder(self)
+
+    def enable_access_log(self) -> None:
+        """Log one line for each answer, unless the configuration has said so or otherwise."""
+        if "logging" not in self.config.middleware:
+            from genro_asgi.middleware.logging import LoggingMiddleware
+
+            self._set_middleware([*self.middleware, LoggingMiddleware(self)])
+
+    def _set_middleware(self, middleware: list[Middleware]) -> None:
+        self.middleware = sorted(middleware, key=lambda one: one.order)
+        self.dispatcher = Dispatcher(self, self.table, self.middleware, "http")
+        self.http = HttpEndpoint(self, self.dispatcher)
+
+    def add_middleware(self, middleware: Any, **options: Any) -> None:
+        """Put a classic ASGI middleware class (`middleware(app, **options)`) around the server; the last is outermost."""
+        self._classic.append((middleware, options))
+        stack: ASGIApp = self._serve
+        for cls, cls_options in self._classic:
+            stack = cls(stack, **cls_options)
+        self._stack = stack
+
+    # -- the ASGI application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._stack is not None:
+            await self._stack(scope, receive, send)
+        elif scope["type"] == "http" and not self.mounts:
+            await self.http(scope, receive, send)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self.lifespan(scope, receive, send)
+            return
+        if kind not in ("http", "websocket"):
+            raise RuntimeError(f"Scope type {kind!r} is unknown; this application serves http, websocket and lifespan.")
+        mount = self.mounts.find(self._path_of(scope)) if self.mounts else None
+        if mount is not None:
+            await mount(scope, receive, send)
+        elif kind == "http":
+            await self.http(scope, receive, send)
+        else:
+            await refuse_websocket(scope, receive, send)
+
+    @staticmethod
+    def _path_of(scope: Scope) -> str:
+        from genro_asgi.request import route_path
+
+        return route_path(scope)
+
+    def front_page(self, request: BaseRequest) -> Any:
+        """What `/` gives where the server has no index: the main application, else the welcome page."""
+        main = self.config.main_app
+        if main and (main in self.apps or main in self.mounts):
+            root = getattr(request, "scope", None) or {}
+            return error_response(Redirect(f"{root.get('root_path', '').rstrip('/')}/{main}/"))
+        return self.server_application.index()
+
+    # -- what handlers and applications ask
+
+    @property
+    def router(self) -> Router:
+        """The router of the server's own handlers."""
+        return self.route
+
+    @property
+    def request(self) -> BaseRequest | None:
+        """The request being answered."""
+        return current_request.get()
+
+    @property
+    def response(self) -> Response | None:
+        """The answer under construction."""
+        request = current_request.get()
+        return None if request is None else request.response
+
+    @property
+    def name(self) -> str:
+        """The name of the site."""
+        title = str(self.openapi_info.get("title") or "genro-asgi")
+        return title
+
+    @property
+    def version(self) -> str:
+        """The version of the framework."""
+        try:
+            return version("genro-asgi-server")
+        except PackageNotFoundError:
+            return "unknown"
+
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """What this server can be reached by."""
+        return ("http",)
+
+    @property
+    def db(self) -> Any:
+        """The default database."""
+        return self.get_db("default")
+
+    def register_db(self, name: str, db: Any) -> None:
+        """Make a database known by a logical name."""
+        self.db_registry[name] = db
+
+    def get_db(self, name: str) -> Any:
+        """A registered database; KeyError names the unknown one and those there are."""
+        if name not in self.db_registry:
+            raise KeyError(f"no database {name!r}; registered: {', '.join(self.db_registry) or 'none'}")
+        return self.db_registry[name]
+
+    def make_context(self, request: BaseRequest) -> AsgiContext:
+        """The execution context of a request."""
+        return AsgiContext(request)
+
+    def executor(self, name: str, **options: Any) -> Any:
+        """A named pool, made on first use; call it as a decorator: `@server.executor("pdf", max_workers=2)`."""
+        return self.pools.executor(name, **options)
+
+    def spawn(self, work: Any, request: BaseRequest | None = None) -> asyncio.Task[Any]:
+        """Run a coroutine in the server's own task set: it outlives the client, and the server waits for it at the end."""
+        task = asyncio.ensure_future(self._logged(work, request.id if request is not None else "-"))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _logged(self, work: Awaitable[Any], request_id: str) -> Any:
+        try:
+            return await work
+        except Exception:
+            self.logger.exception("A background task failed (request %s)", request_id)
+
+    def iter_routes(self) -> Iterator[RouteInfo]:
+        """All routes, for people: own entries, applications, mounts."""
+        self.table.refresh()
+        for endpoint in self.table.endpoints():
+            methods = tuple(m for m in (*ANY_METHOD, "HEAD") if m in endpoint.methods)
+            transports = ("websocket",) if endpoint.websocket else self.transports
+            yield RouteInfo(methods, _pattern(endpoint), endpoint.handler_name, endpoint.rule, transports)
+        for name, mount in self.mounts.items():
+            home = type(mount.app)
+            yield RouteInfo(("*",), f"/{name}/...", f"{home.__module__}.{home.__qualname__}", "", ("http", "websocket"))
+
+    def _app_of(self, router: Router) -> Any:
+        """The application a router belongs to: the nearest above it that has a life cycle of its own."""
+        instance: Any = router.instance
+        while instance is not None and not hasattr(instance, "on_init") and instance is not self:
+            instance = getattr(instance, "_routing_parent", None)
+        return instance
+
+    # -- life cycle
+
+    def on_startup(self) -> Any:
+        """Called before the applications start, sync or async."""
+
+    def on_shutdown(self) -> Any:
+        """Called after the applications have stopped, sync or async."""
+
+    async def drain(self, timeout: float | None = None) -> None:
+        """Take no more work, wait for what is in flight up to `timeout` seconds, then cancel it."""
+        self.draining = self.http.draining = True
+        seconds = self.config.server.timeout_graceful if timeout is None else timeout
+        deadline = asyncio.get_running_loop().time() + (30.0 if seconds is None else seconds)
+        await self._wait_until(deadline)
+        for request in list(self.request_registry.live.values()):
+            if isinstance(request, HttpRequest):
+                request.cancel("shutdown")
+        for task in list(self._tasks):
+            task.cancel()
+        await self._wait_until(asyncio.get_running_loop().time() + 1.0)
+
+    async def _wait_until(self, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        current = asyncio.current_task()
+        while loop.time() < deadline:
+            live = {request.task for request in self.request_registry.live.values() if request.task is not None}
+            waiting = {task for task in (live | self._tasks) if task is not current and not task.done()}
+            if not waiting:
+                return
+            # Keep-alive connections answer several requests in one task: look again now and then.
+            await asyncio.wait(waiting, timeout=min(0.05, max(0.0, deadline - loop.time())))
+
+    async def close(self) -> None:
+        """Let go of threads and timers; the server can be started again."""
+        self.sweeper.stop()
+        await self.pools.shutdown()
+        self.draining = self.http.draining = False
+
+    def run(self, host: str | None = None, port: int | None = None, **uvicorn_options: Any) -> None:
+        """Serve with uvicorn until a signal ends it; options of uvicorn.Config are passed on."""
+        from genro_asgi.server.runner import run
+
+        run(self, host, port, **uvicorn_options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(apps={list(self.apps)})"
+
+
+def _pattern(endpoint: Endpoint) -> str:
+    """The path of an endpoint with its positional parameters in braces."""
+    required = [p.name for p in endpoint.binder.path_names if p.default is inspect.Parameter.empty]
+    return "/".join([endpoint.path, *(f"{{{name}}}" for name in required)])
+

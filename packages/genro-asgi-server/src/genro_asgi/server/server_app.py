@@ -1,0 +1,62 @@
+"""The server's own application, mounted at /_server: index, info and health."""
+
+import html
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from genro_asgi.applications.asgi import AsgiApplication
+from genro_asgi.exceptions import HTTPServiceUnavailable
+from genro_asgi.response import HTMLResponse, Response
+from genro_asgi.routing import route
+
+if TYPE_CHECKING:
+    from genro_asgi.server.server import AsgiServer
+
+__all__ = ["ServerApplication"]
+
+
+class ServerApplication(AsgiApplication):
+    """What a server says of itself; nothing here changes it, and nothing tells of processes or paths."""
+
+    mount_name = "_server"
+
+    def on_init(self, server: "AsgiServer | None" = None, **kwargs: Any) -> None:
+        """Note when the server came up."""
+        super().on_init(**kwargs)
+        self.started_at = time()
+
+    @route(inline=True, methods="GET", open=True)
+    def index(self) -> Response:
+        """A page with the way to what is mounted."""
+        names = sorted({*self.server.apps, *(name for name, _ in self.server.mounts.items())})
+        links = "".join(f'<li><a href="/{html.escape(n, quote=True)}/">{html.escape(n)}</a></li>' for n in names)
+        return HTMLResponse(PAGE.format(links=links or "<li>Nothing is mounted yet.</li>"))
+
+    @route(inline=True, methods="GET")
+    def info(self) -> dict[str, Any]:
+        """Name, version, uptime in seconds, mounts with their protocol, transports."""
+        server = self.server
+        mounts = {name: getattr(app, "app_protocol", "asgi") for name, app in server.apps.items()}
+        mounts |= {name: getattr(mount.app, "app_protocol", "asgi") for name, mount in server.mounts.items()}
+        return {
+            "name": server.name,
+            "version": server.version,
+            "uptime": round(time() - self.started_at, 3),
+            "mounts": mounts,
+            "transports": list(server.transports),
+        }
+
+    @route(inline=True, methods="GET", open=True)
+    def health(self) -> dict[str, str]:
+        """`{"status": "ok"}`, or 503 while the server is draining."""
+        if self.server.draining:
+            raise HTTPServiceUnavailable("The server is shutting down.", code="DRAINING", retry=True)
+        return {"status": "ok"}
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>genro-asgi</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}}</style></head>
+<body><h1>Server is running</h1><ul>{links}</ul></body></html>
+"""
