@@ -145,6 +145,11 @@ def test_a_class_that_is_not_there(tmp_path: Path) -> None:
         ("x = 1\nraise ValueError('two\\nlines')", ValueError, "ValueError: two lines ({file}, line 2)."),
         ("import nothing_like_it", ModuleNotFoundError, "No module named 'nothing_like_it' ({file}, line 1)."),
         ("import sibling", ModuleNotFoundError, "({file}, line 1); write `from . import sibling`."),
+        (
+            "raise ModuleNotFoundError('nameless')",
+            ModuleNotFoundError,
+            "ModuleNotFoundError: nameless ({file}, line 1).",
+        ),
         ("from .gone import x", ModuleNotFoundError, "No module named 'gone' ({file}, line 1)."),
         ("x = 1\ndef (", SyntaxError, "SyntaxError: invalid syntax ({file}, line 2)."),
         ("raise SystemExit('bye')", SystemExit, "SystemExit: bye ({file}, line 1)."),

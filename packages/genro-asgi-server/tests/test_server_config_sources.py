@@ -165,6 +165,7 @@ NAMES = ["host", "port", "reload", "server_dir", "config"]
 
 def test_the_environment() -> None:
     environment = {"GENRO_ASGI_PORT": "9001", "GENRO_ASGI_SERVER_DIR": "/x", "GENRO_ASGI_HOST": " ", "PORT": "1"}
+    environment["GENRO_ASGI_RUN"] = "{}"  # the server's own, between its processes
     assert read_environment(NAMES, environment) == {"port": "9001", "server_dir": "/x"}
 
 
@@ -189,6 +190,7 @@ def test_an_unknown_variable() -> None:
         (["--port", "1", "--port", "2"], {"port": "2"}),
         (["--port", "-1"], {"port": "-1"}),
         (["--server-dir", "x"], {"server_dir": "x"}),
+        (["--server-dir=--x=y"], {"server_dir": "--x=y"}),
     ],
 )
 def test_arguments(argv: list[str], expected: dict[str, str]) -> None:

@@ -1,8 +1,5 @@
 """`genro-asgi serve`: serve a site with uvicorn."""
 
-import errno
-import os
-import socket
 from typing import Any
 
 import click
@@ -40,33 +37,7 @@ def serve(
     if "ssl_keyfile" in given and "ssl_certfile" not in given:
         raise click.UsageError("--ssl-keyfile needs --ssl-certfile.")
     server = build_server(directory, config=config, host=host, port=port, reload=reload, workers=workers)
-    if "uds" not in given and "fd" not in given:
-        _check_address(server.config.server.host, server.config.server.port)
     try:
         server.run(**given)
     except OSError as error:
         raise click.ClickException(f"Cannot serve: {error}.") from error
-
-
-def _check_address(host: str, port: int) -> None:
-    """A one-line error when nobody could listen there; uvicorn would end with a log entry and exit code 1."""
-    problem: OSError | None = None
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise click.ClickException(f"Cannot listen on {host}: {error.strerror}.") from error
-    for family, kind, protocol, _, address in found if port else ():
-        with socket.socket(family, kind, protocol) as probe:
-            if os.name == "posix":
-                # As the server does; else a port closed a moment ago would count as busy.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(address)
-            except OSError as error:
-                problem = error
-                if error.errno == errno.EADDRINUSE:
-                    break
-            else:
-                problem = None
-    if problem:
-        raise click.ClickException(f"Cannot listen on {host} port {port}: {os.strerror(problem.errno or 0)}.")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["ENVIRONMENT_PREFIX", "expand", "read_arguments", "read_environment", "read_yaml"]
 
 ENVIRONMENT_PREFIX = "GENRO_ASGI_"
+# Set by run() for the processes it starts.
+_NOT_CONFIGURATION = frozenset({"GENRO_ASGI_RUN"})
 
 MAX_BYTES = 1024 * 1024
 MAX_VALUES = 50_000
@@ -165,7 +167,7 @@ def read_environment(names: Collection[str], environment: Mapping[str, str] | No
     allowed = {ENVIRONMENT_PREFIX + name.upper(): name for name in names}
     found: dict[str, str] = {}
     for variable, value in (os.environ if environment is None else environment).items():
-        if variable.startswith(ENVIRONMENT_PREFIX):
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in _NOT_CONFIGURATION:
             known(Where("environment"), variable, allowed, "variable")
             if value.strip():
                 found[allowed[variable]] = value
@@ -194,7 +196,8 @@ def read_arguments(argv: Sequence[str], names: Collection[str], switches: Collec
             value = "off" if flag in negative else "on"
         elif not equals:
             value = next(arguments, "")
-        if not value or value.startswith("--") or (flag in negative and equals):
+            value = "" if value.startswith("--") else value
+        if not value or (flag in negative and equals):
             raise ConfigError(f"command line: {flag}: {'takes no' if flag in negative else 'needs a'} value.")
         found[name] = value
     return found

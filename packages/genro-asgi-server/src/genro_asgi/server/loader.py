@@ -62,7 +62,7 @@ class AppLoader:
         except ModuleNotFoundError as error:
             missing = (error.name or "").removeprefix(package)
             if name != missing and not name.startswith(missing + "."):
-                hint = f"; write `from . import {missing}`" if _is_local(directory, missing) else ""
+                hint = f"; write `from . import {missing}`" if missing and _is_local(directory, missing) else ""
                 raise _broken(where, name, package, error, hint) from error
             there = [path.stem for path in directory.glob("*.py")]
             there += [path.parent.name for path in directory.glob("*/__init__.py")]
