@@ -22,6 +22,9 @@ class Backlog:
     def __len__(self) -> int:
         return sum(map(len, self._queues))
 
+    def __bool__(self) -> bool:
+        return any(self._queues)
+
     def push(self, job: Job[Any]) -> None:
         """Put a job behind the others of its priority."""
         queue = self._levels.get(job.options.priority)

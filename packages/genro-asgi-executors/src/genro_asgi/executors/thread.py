@@ -9,16 +9,14 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from itertools import count
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar, cast
 
 from genro_asgi.executors.base import BaseExecutor, Overload
-from genro_asgi.executors.errors import ExecutorClosedError, ExecutorError, describe
+from genro_asgi.executors.crew import Crew
+from genro_asgi.executors.errors import ExecutorClosedError, describe
 from genro_asgi.executors.job import CallOptions, Job
 from genro_asgi.executors.metrics import Tally
-from genro_asgi.executors.progress import Progress, here
 from genro_asgi.executors.pull import END, Pull
 
 R = TypeVar("R")
@@ -37,30 +35,11 @@ class Lane:
         self.tally = Tally()
 
 
-class WorkerThread(threading.Thread):
-    """One thread of a pool, and the job it has in hand."""
-
-    def __init__(self, work: Callable[["WorkerThread"], None], name: str) -> None:
-        super().__init__(name=name, daemon=True)
-        self.work = work
-        self.job: Job[Any] | None = None
-
-    def run(self) -> None:
-        here.reporter = self.report
-        self.work(self)
-
-    def report(self, progress: Progress) -> None:
-        """Bring a report of the running function to the loop its caller lives on."""
-        if self.job is not None:
-            with suppress(RuntimeError):  # the loop is closed, nobody listens
-                self.job.lane.loop.call_soon_threadsafe(self.job.advance, progress)
-
-
 class ThreadExecutor(BaseExecutor):
     """A pool of daemon threads, started as they are needed, that any event loop may use.
 
-    Context variables reach the function. A thread cannot be killed: a call that is cancelled or timed out while it runs
-    keeps its thread until it returns.
+    `initializer(*initargs)` runs first in each thread, and context variables reach the function. A thread cannot be
+    killed: a call that is cancelled or timed out while it runs keeps its thread until it returns.
     """
 
     kind = "thread"
@@ -75,6 +54,7 @@ class ThreadExecutor(BaseExecutor):
         thread_name_prefix: str | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        max_parked: int = 0,
         bypass: bool = False,
     ) -> None:
         super().__init__(
@@ -85,24 +65,29 @@ class ThreadExecutor(BaseExecutor):
             timeout=timeout,
             bypass=bypass,
         )
-        self.thread_name_prefix = thread_name_prefix or f"genro-{name}"
-        self.initializer = initializer
-        self.initargs = initargs
+        self._check("max_parked", max_parked, max_parked >= 0, "0 or more")
+        self.max_parked = max_parked
+        self.parked = 0
+        self._crew = Crew(
+            name,
+            thread_name_prefix or f"genro-{name}",
+            self.max_workers,
+            self._backlog,
+            self._hand_back,
+            initializer,
+            initargs,
+        )
         self._lock = threading.Lock()
         self._lane: Lane | None = None
         self._lanes: dict[asyncio.AbstractEventLoop, Lane] = {}
-        # A token per job in the backlog: a token without a job is harmless, a job without a token would wait for ever.
-        self._tokens: SimpleQueue[bool] = SimpleQueue()
-        self._threads: set[WorkerThread] = set()
-        self._numbers = count(1)
 
     @property
     def workers(self) -> int:
-        return len(self._threads)
+        return len(self._crew.threads)
 
     @property
     def busy(self) -> int:
-        return sum(thread.job is not None for thread in list(self._threads))
+        return self._crew.busy
 
     @property
     def pending(self) -> int:
@@ -116,13 +101,13 @@ class ThreadExecutor(BaseExecutor):
         lane = self._lane
         if lane is None or lane.loop is not loop:
             lane = self._lane_to(loop)
-        live, threads = self._live, self._threads
+        live, crew = self._live, self._crew
         if len(live) >= self._ceiling:
             self._admit(fn, lane.tally)
         if self.bypass:
             return self._inline(fn, args, kwargs, options)
-        if len(threads) < self.max_workers and len(live) + len(self._abandoned) >= len(threads):
-            self._grow()
+        if len(crew.threads) < crew.limit and len(live) + len(self._abandoned) >= len(crew.threads):
+            crew.hire()
         job: Job[R] = Job(loop=loop)
         job.owner = self
         job.options = options
@@ -137,7 +122,8 @@ class ThreadExecutor(BaseExecutor):
         self._backlog.push(job)
         live.add(job)
         lane.tally.submitted += 1
-        self._tokens.put(True)
+        if crew.idle and not crew.waking:
+            crew.wake()
         if options.timeout is not None:
             job.timer = loop.call_later(options.timeout, self._expire, job)
         return job
@@ -161,25 +147,44 @@ class ThreadExecutor(BaseExecutor):
     def _close_stream(self, pull: Pull) -> Job[object] | None:
         if not self.closed:
             return self.launch(pull, (), {}, self.defaults)
-        threading.Thread(target=pull, name=f"{self.thread_name_prefix}-close", daemon=True).start()
+        threading.Thread(target=pull, name=f"{self._crew.prefix}-close", daemon=True).start()
         return None
 
     def abandon(self, job: Job[Any]) -> None:
         self._withdraw(job)
         job.lane.tally.cancelled += 1
 
+    def park(self) -> None:
+        """The calling thread begins to wait, for a slow client perhaps, and another may take its place meanwhile.
+
+        At most `max_parked` threads are replaced at one time.
+        """
+        with self._lock:
+            self.parked += 1
+            self._crew.resize(self.max_workers + min(self.parked, self.max_parked))
+
+    def unpark(self) -> None:
+        """The calling thread goes on; one too many leaves as soon as it is free."""
+        with self._lock:
+            self.parked -= 1
+            self._crew.resize(self.max_workers + min(self.parked, self.max_parked))
+
+    def metrics(self) -> dict[str, Any]:
+        return super().metrics() | {"parked": self.parked}
+
     async def shutdown(self, wait: bool = True, timeout: float | None = None) -> None:  # noqa: ASYNC109
         self.closed, self._ceiling = True, -1
-        deadline = monotonic() + (math.inf if timeout is None else timeout)
+        deadline = math.inf if timeout is None else monotonic() + timeout
         while wait and (self.pending or self.busy) and monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.002)  # the state belongs to threads, and to other loops
         for job in list(self._live):
             with suppress(RuntimeError):  # its loop is closed
                 job.lane.loop.call_soon_threadsafe(self._disappoint, job)
-        idle = [thread for thread in self._threads if thread.job is None]
-        for _ in self._threads:
-            self._tokens.put(False)
-        while any(thread.is_alive() for thread in idle) and monotonic() < deadline + 1:  # noqa: ASYNC110
+        idle = [thread for thread in self._crew.threads if thread.job is None]
+        self._crew.close()
+        # They go at once, unless an initializer hangs.
+        deadline = monotonic() + 1
+        while any(thread.is_alive() for thread in idle) and monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
     def _admit(self, fn: Callable[..., Any], tally: Tally) -> None:
@@ -200,52 +205,6 @@ class ThreadExecutor(BaseExecutor):
             for tally in (self._tally, *(lane.tally for lane in self._lanes.values())):
                 total.add(tally)
         return total
-
-    def _grow(self) -> None:
-        thread = WorkerThread(self._work, f"{self.thread_name_prefix}_{next(self._numbers)}")
-        self._threads.add(thread)
-        try:
-            thread.start()
-        except RuntimeError as exc:
-            self._threads.discard(thread)
-            if not self._threads:
-                raise ExecutorError(f"executor {self.name!r} cannot start a thread: {exc}") from exc
-
-    def _work(self, me: WorkerThread) -> None:
-        if not self._initialized(me):
-            return
-        token, next_job = self._tokens.get, self._backlog.pop
-        while token():
-            me.job = job = next_job()
-            if job is None:
-                continue
-            job.started = monotonic()
-            try:
-                job.value = job.context.run(job.fn, *job.args, **job.kwargs)
-            except BaseException as exc:
-                job.error = exc
-            job.ended = monotonic()
-            me.job = None
-            self._hand_back(job)
-            del job  # an idle thread keeps nothing alive
-        self._threads.discard(me)
-
-    def _initialized(self, me: WorkerThread) -> bool:
-        if self.initializer is None:
-            return True
-        try:
-            self.initializer(*self.initargs)
-        except BaseException as exc:
-            self._threads.discard(me)
-            while not self._threads and (job := self._backlog.pop()) is not None:
-                job.started = job.ended = monotonic()
-                job.error = ExecutorError(
-                    f"a thread of executor {self.name!r} cannot start: its initializer raised {exc!r}"
-                )
-                job.error.__cause__ = exc
-                self._hand_back(job)
-            return False
-        return True
 
     def _hand_back(self, job: Job[Any]) -> None:
         lane: Lane = job.lane
@@ -291,9 +250,6 @@ class ThreadExecutor(BaseExecutor):
             job.timer.cancel()
         if not self._backlog.remove(job):
             self._abandoned.add(job)
-            return
-        with suppress(Empty):  # a thread took the token already, and will find no job
-            self._tokens.get_nowait()
 
     def _bury_closed(self) -> None:
         for lane in list(self._lanes.values()):

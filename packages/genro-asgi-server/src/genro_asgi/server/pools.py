@@ -37,4 +37,4 @@ class ServerPools:
     async def shutdown(self) -> None:
         """End all pools without waiting for threads that do not return."""
         for pool in self._threads.values():
-            pool.shutdown(wait=False)
+            await pool.shutdown(wait=False)
