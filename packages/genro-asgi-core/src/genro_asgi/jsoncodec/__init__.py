@@ -1,0 +1,15 @@
+"""JSON in and out: orjson when it is installed, else the standard library; same bytes and refusals from both."""
+
+from genro_asgi.jsoncodec.errors import JsonError
+
+try:
+    from genro_asgi.jsoncodec.fast import dumps, loads
+
+    engine = "orjson"
+except ImportError:
+    from genro_asgi.jsoncodec.reading import loads
+    from genro_asgi.jsoncodec.writing import dumps
+
+    engine = "stdlib"
+
+__all__ = ["JsonError", "dumps", "engine", "loads"]

@@ -1,0 +1,92 @@
+"""Reads and writes JSON with orjson, and sees to what orjson lets pass or refuses."""
+
+import re
+from typing import Any
+
+import orjson
+
+from genro_asgi.jsoncodec import writing
+from genro_asgi.jsoncodec.errors import (
+    BIG_INTEGER,
+    INTEGER_MAX,
+    INTEGER_MIN,
+    MALFORMED,
+    MAX_DEPTH,
+    JsonError,
+    too_deep,
+)
+from genro_asgi.jsoncodec.reading import as_bytes
+
+__all__ = ["dumps", "loads"]
+
+# Digits and dashes become zeros, so that a run of them is found like any other bytes.
+_DIGITS = bytes(48 if code in b"0123456789-" else 32 for code in range(256))
+
+# Strings are stepped over whole; what is left of the long integers is neither fraction nor exponent.
+_INTEGERS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|(?<![0-9.eE+\-])(-?[0-9]{19,}+)(?![.eE])', re.DOTALL)
+
+
+def loads(data: bytes | bytearray | memoryview | str, *, max_depth: int = MAX_DEPTH) -> Any:
+    """A JSON text as Python values; JsonError when it is malformed, too deep, or holds what no 64 bits hold."""
+    body = data if isinstance(data, bytes) else as_bytes(data)
+    try:
+        if max_depth < MAX_DEPTH and body.count(b"[") + body.count(b"{") > max_depth:
+            value = _loads_within(body, max_depth)
+        else:
+            value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _refusal(error, max_depth) from None
+    # orjson makes a float of an integer beyond 64 bits. Such a one has 20 digits, or a dash and 19, in a row, which
+    # a sample of every tenth byte hits twice and one of every sixth three times: most texts end here.
+    if len(body) < 2048:
+        if body[::10].translate(_DIGITS).find(b"00") >= 0:
+            _check_integers(body)
+    elif body[::6].translate(_DIGITS).find(b"000") >= 0:
+        _check_integers(body)
+    return value
+
+
+def _check_integers(data: bytes) -> None:
+    for step, run in ((3, b"0" * 6), (1, b"0" * 20)):
+        if data[::step].translate(_DIGITS).find(run) < 0:
+            return
+    for match in _INTEGERS.finditer(data):
+        digits = match[1]
+        if digits and (len(digits) > 20 or not INTEGER_MIN <= int(digits) <= INTEGER_MAX):
+            raise JsonError(BIG_INTEGER, match.start())
+
+
+def _loads_within(data: bytes, max_depth: int) -> Any:
+    # orjson's own limit does the counting: inside so many brackets of ours, only max_depth of the text's are left.
+    around = MAX_DEPTH - max_depth
+    value = orjson.loads(b"[" * around + data + b"]" * around)
+    for _ in range(around):
+        if len(value) != 1:  # the text closed a bracket of ours, or was empty, or two
+            raise JsonError(MALFORMED)
+        value = value[0]
+    return value
+
+
+def _refusal(error: orjson.JSONDecodeError, max_depth: int) -> JsonError:
+    if "depth" in error.msg or "ecursion" in error.msg:
+        return too_deep(min(max_depth, MAX_DEPTH))
+    return JsonError(MALFORMED, error.pos)
+
+
+def dumps(value: Any) -> bytes:
+    """A value as compact UTF-8 JSON, of any depth.
+
+    TypeError for a value of a type JSON has nothing for, JsonError for one that holds itself. NaN and infinity become
+    null, lone surrogates U+FFFD.
+    """
+    try:
+        return orjson.dumps(value, writing.to_plain)
+    except TypeError:
+        return _dumps_rest(value)
+
+
+def _dumps_rest(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, writing.to_plain, orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # depth, big integers, lone surrogates, cycles, unknown types
+        return writing.dumps(value)
