@@ -9,13 +9,31 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from genro_asgi.middleware.wsgi import gate as module
 from genro_asgi.middleware.wsgi.gate import WINDOW, ClientGone, Gate
 from genro_asgi.middleware.wsgi.input import WsgiInput
 
 
+class Loop:
+    """An event loop, as far as a gate looks at it."""
+
+    closed = False
+
+    def is_closed(self) -> bool:
+        return self.closed
+
+
+def gate_at(loop: Any = None, parking: Any = None) -> Gate:
+    return Gate(loop or Loop(), parking)
+
+
+def input_of(length: int | None, wake: Callable[[], None] = lambda: None, **options: Any) -> WsgiInput:
+    return WsgiInput(wake, gate_at(), length, **options)
+
+
 def whole(*chunks: bytes, length: int | None = None) -> WsgiInput:
     """An input whose body has arrived."""
-    body = WsgiInput(lambda: None, length)
+    body = input_of(length)
     for chunk in chunks:
         body.feed(chunk, True)
     body.feed(b"", False)
@@ -27,7 +45,7 @@ class Reader:
 
     def __init__(self, length: int | None = None, **options: Any) -> None:
         self.asked = threading.Event()
-        self.body = WsgiInput(self.asked.set, length, **options)
+        self.body = input_of(length, self.asked.set, **options)
 
     def start(self, call: Callable[[WsgiInput], Any]) -> "Future[Any]":
         result: Future[Any] = Future()
@@ -128,14 +146,20 @@ def test_the_first_bytes_can_be_read_before_the_last_arrive() -> None:
 
 
 def test_it_ends_at_the_announced_length() -> None:
-    body = WsgiInput(lambda: None, 3)
+    body = input_of(3)
     body.feed(b"abcdef", True)
     body.feed(b"ghi", False)
     assert body.read() == b"abc"
 
 
+def test_it_ends_with_the_last_announced_byte_even_if_the_end_is_not_told() -> None:
+    body = input_of(3)
+    body.feed(b"abc", True)
+    assert body.read() == b"abc"
+
+
 def test_a_body_shorter_than_announced_is_cut_not_whole() -> None:
-    body = WsgiInput(lambda: None, 10)
+    body = input_of(10)
     body.feed(b"abc", False)
     with pytest.raises(ClientGone):
         body.read()
@@ -152,7 +176,7 @@ def test_a_client_that_leaves_ends_a_waiting_read(call: str) -> None:
 
 
 def test_what_arrived_before_the_client_left_can_be_read() -> None:
-    body = WsgiInput(lambda: None, 10)
+    body = input_of(10)
     body.feed(b"ab\ncd", True)
     body.fail(ClientGone())
     assert body.readline() == b"ab\n"
@@ -168,7 +192,7 @@ def test_leaving_after_the_whole_body_arrived_spoils_nothing() -> None:
 
 
 def test_a_body_over_the_limit() -> None:
-    body = WsgiInput(lambda: None, None, limit=4)
+    body = input_of(None, limit=4)
     body.feed(b"abc", True)
     body.feed(b"de", True)
     assert body.fault == 413
@@ -178,13 +202,13 @@ def test_a_body_over_the_limit() -> None:
 
 
 def test_a_body_at_the_limit() -> None:
-    body = WsgiInput(lambda: None, None, limit=4)
+    body = input_of(None, limit=4)
     body.feed(b"abcd", False)
     assert (body.read(), body.fault) == (b"abcd", 0)
 
 
 def test_a_silent_client_times_out() -> None:
-    body = WsgiInput(lambda: None, 10, timeout=0.01)
+    body = input_of(10, timeout=0.01)
     body.feed(b"abc", True)
     with pytest.raises(TimeoutError, match="no byte of the request body arrived for"):
         body.read()
@@ -215,13 +239,13 @@ def test_the_loop_learns_when_there_is_room_again() -> None:
 
 
 def test_a_gate_that_opens_too_early_or_late_lets_nobody_hang() -> None:
-    gate = Gate()
+    gate = gate_at()
     gate.open()
-    answers = iter([False, True])
+    answers = iter([False, True, True])
     assert gate.wait(lambda: next(answers))
     gate.open()  # opens the lock of a wait that is over
     assert not gate.wait(lambda: False, 0.001)
-    answers = iter([False, False, False, True])
+    answers = iter([False, False, False, False, True])
     opener = threading.Thread(target=lambda: [gate.open() for _ in iter(lambda: thread.is_alive(), False)])
     thread = threading.Thread(target=gate.wait, args=(lambda: next(answers),))
     thread.start()
@@ -229,3 +253,28 @@ def test_a_gate_that_opens_too_early_or_late_lets_nobody_hang() -> None:
     thread.join(5)
     opener.join(5)
     assert not thread.is_alive()
+
+
+def test_a_gate_gives_up_when_its_loop_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOOK", 0.001)
+    loop = Loop()
+    loop.closed = True
+    with pytest.raises(ClientGone):
+        gate_at(loop).wait(lambda: False)
+
+
+def test_a_wait_is_parked_when_it_gets_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    class Parking:
+        def park(self) -> None:
+            steps.append("park")
+            gate.open()
+
+        def unpark(self) -> None:
+            steps.append("unpark")
+
+    answers = iter([False, False, True])
+    gate = gate_at(parking=Parking())
+    assert gate.wait(lambda: next(answers))
+    assert steps == ["park", "unpark"]

@@ -6,9 +6,11 @@ import logging
 
 from genro_asgi.executors.errors import ExecutorError
 from genro_asgi.executors.thread import ThreadExecutor
+from genro_asgi.middleware.redact import redact_path
 from genro_asgi.middleware.wsgi.call import WSGIApp, WsgiCall, plain_head
 from genro_asgi.middleware.wsgi.environ import BadRequest, Environ, body_of, build_environ
 from genro_asgi.middleware.wsgi.exchange import Hub, ResponseAborted
+from genro_asgi.middleware.wsgi.threads import DEFAULT_WORKERS, WsgiThreads
 from genro_asgi.types import Receive, Scope, Send
 
 __all__ = ["WSGIMiddleware"]
@@ -22,7 +24,7 @@ class WSGIMiddleware:
     Each request is called, iterated and closed in one thread of a pool. Bodies stream both ways and are never held
     whole; a client that leaves ends the iteration.
 
-    pool:          the threads to use; without it one of `workers` threads named "wsgi" is made
+    pool:          the threads to use; without it WsgiThreads(workers) are made, whose `metrics()` tell of them
     max_body:      bytes of a request body (413); None is no limit
     body_timeout:  seconds the application waits for the next piece of a body (408); None waits for ever
     stall_timeout: seconds a client may take nothing of a streamed answer before it is dropped; None waits for ever
@@ -42,18 +44,16 @@ class WSGIMiddleware:
             raise TypeError(f"WSGIMiddleware got {app!r}; give it a WSGI application, a callable")
         if pool is not None and workers is not None:
             raise ValueError(f"WSGIMiddleware got a pool and workers={workers}; give one of them")
+        if pool is not None and pool.bypass:
+            raise ValueError(f"pool {pool.name!r} runs calls on the event loop; WSGI needs threads: switch bypass off")
         self.app = app
         self.max_body = max_body
         self.body_timeout = body_timeout
         self.stall_timeout = stall_timeout
-        self._workers = workers
+        self._workers = DEFAULT_WORKERS if workers is None else workers
         self._owns_pool = pool is None
-        self.pool = self._new_pool() if pool is None else pool
+        self.pool: ThreadExecutor = WsgiThreads(self._workers) if pool is None else pool
         self._hub: Hub | None = None
-
-    def _new_pool(self) -> ThreadExecutor:
-        # No limit of its own on waiting requests: how many connections are taken is the server's to say.
-        return ThreadExecutor("wsgi", max_workers=self._workers, max_pending=None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -75,7 +75,7 @@ class WSGIMiddleware:
         """WSGI knows no lifespan; it is answered because our threads have one."""
         await receive()
         if self._owns_pool and self.pool.closed:
-            self.pool = self._new_pool()
+            self.pool = WsgiThreads(self._workers)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.shutdown()
@@ -91,7 +91,8 @@ class WSGIMiddleware:
         if self.max_body is not None and length is not None and length > self.max_body:
             await _answer(scope, send, 413, "The request body is too large.")
             return
-        call = WsgiCall(self._hub_of(asyncio.get_running_loop()), receive, send, self.stall_timeout)
+        parking = self.pool if isinstance(self.pool, WsgiThreads) else None
+        call = WsgiCall(self._hub_of(asyncio.get_running_loop()), receive, send, self.stall_timeout, parking)
         if has_body:
             polite = "HTTP_EXPECT" in environ
             environ["wsgi.input"] = call.open_input(length, self.max_body, self.body_timeout, polite)
@@ -100,7 +101,7 @@ class WSGIMiddleware:
         try:
             await self._run(call, environ)
         except ExecutorError as error:
-            logger.error("the WSGI request %s %s found no thread: %s", scope["method"], scope["path"], error)
+            logger.error("the WSGI request %s %s got no thread: %s", scope["method"], redact_path(scope["path"]), error)
             if call.pump_task is not None:
                 raise ResponseAborted("the threads were stopped while a response was being sent") from None
             await _answer(scope, send, 503, "Service Unavailable")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
+from genro_asgi.middleware.redact import redact_path
 from genro_asgi.middleware.wsgi.environ import Environ
 from genro_asgi.middleware.wsgi.exchange import CHUNK_COST, Exchange
 from genro_asgi.middleware.wsgi.gate import ClientGone
@@ -42,6 +43,11 @@ class WsgiCall(Exchange):
     _left: int | None = None  # bytes of body the announced length leaves
     _mute = False  # there is no body, whatever the application sends
 
+    @property
+    def what(self) -> str:
+        """The request as the log names it."""
+        return f"{self.method} {redact_path(self.path)}"
+
     def run(self, app: WSGIApp, environ: Environ) -> None:
         """Serve the request from the call to close(), all in the thread that calls this. Raises nothing."""
         if self.gone:
@@ -63,7 +69,7 @@ class WsgiCall(Exchange):
             try:
                 close()
             except BaseException:
-                logger.exception("close() of the WSGI response to %s %s failed", self.method, self.path)
+                logger.exception("close() of the WSGI response to %s failed", self.what)
         self.ended = True
 
     def start_response(
@@ -139,11 +145,7 @@ class WsgiCall(Exchange):
                 chunk = chunk[: self._left]
                 more = False
                 if not self._mute:
-                    logger.error(
-                        "the WSGI response to %s %s is longer than its Content-Length; it was cut",
-                        self.method,
-                        self.path,
-                    )
+                    logger.error("the WSGI response to %s is longer than its Content-Length; it was cut", self.what)
             self._left -= len(chunk)
         if chunk:
             self.produced += len(chunk) + CHUNK_COST
@@ -169,17 +171,17 @@ class WsgiCall(Exchange):
     def _check_length(self) -> None:
         if self._left:
             self.broken = f"the WSGI response is {self._left} bytes shorter than its Content-Length"
-            logger.error("the WSGI response to %s %s broke off: %s", self.method, self.path, self.broken)
+            logger.error("the WSGI response to %s broke off: %s", self.what, self.broken)
 
     def _fail(self, error: BaseException) -> None:
         """Answer 500, or what the body is at fault for; once the head is out, the answer can only break off."""
         fault = self.input.fault if self.input is not None else 0
-        if self.gone:
-            logger.info("the client of %s %s left: %r", self.method, self.path, error)
+        if self.gone or isinstance(error, ClientGone):
+            logger.info("the client of %s left: %r", self.what, error)
         elif fault:
-            logger.warning("the WSGI request %s %s was refused with %d", self.method, self.path, fault)
+            logger.warning("the WSGI request %s was refused with %d", self.what, fault)
         else:
-            logger.error("the WSGI application failed at %s %s", self.method, self.path, exc_info=error)
+            logger.error("the WSGI application failed at %s", self.what, exc_info=error)
         if self.committed:
             self.broken = "the WSGI application failed after its headers were sent"
             return

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from genro_asgi.middleware.wsgi.gate import WINDOW, ClientGone, Gate
+from genro_asgi.middleware.wsgi.gate import WINDOW, ClientGone, Gate, Parking
 from genro_asgi.middleware.wsgi.head import ResponseHead
 from genro_asgi.middleware.wsgi.input import WsgiInput
 from genro_asgi.types import Receive, Send
@@ -91,10 +91,13 @@ class Exchange:
     _output_wanted: asyncio.Future[None] | None = None
     _room_wanted: asyncio.Future[None] | None = None
 
-    def __init__(self, hub: Hub, receive: Receive, send: Send, stall_timeout: float | None) -> None:
+    def __init__(
+        self, hub: Hub, receive: Receive, send: Send, stall_timeout: float | None, parking: Parking | None
+    ) -> None:
         self.hub = hub
         self.output: deque[bytes] = deque()
-        self.gate = Gate()
+        self.gate = Gate(hub.loop, parking)
+        self._parking = parking
         self._receive = receive
         self._send = send
         self._stall_timeout = stall_timeout
@@ -102,7 +105,7 @@ class Exchange:
     def open_input(self, length: int | None, limit: int | None, timeout: float | None, polite: bool) -> WsgiInput:
         """The wsgi.input for a body that may come; a `polite` client sends it when it was told to continue."""
         self._polite = polite
-        self.input = WsgiInput(self.signal, length, limit, timeout)
+        self.input = WsgiInput(self.signal, Gate(self.hub.loop, self._parking), length, limit, timeout)
         return self.input
 
     def signal(self) -> None:
@@ -205,6 +208,9 @@ class Exchange:
         self.hub.live.discard(self)
         if not self.ended:
             self.lose()
+        elif self.input is not None:
+            self.input.fail(ClientGone())  # for whoever kept it
+            self.input = None  # it knows us, and nothing should wait for the garbage collector
         for task in (self._reader, self.pump_task):
             if task is not None and not task.cancel() and not task.cancelled():
                 task.exception()  # looked at, so that nobody reports it as forgotten

@@ -21,14 +21,19 @@ class WsgiInput(io.BufferedIOBase):
     """
 
     def __init__(
-        self, wake: Callable[[], None], length: int | None, limit: int | None = None, timeout: float | None = None
+        self,
+        wake: Callable[[], None],
+        gate: Gate,
+        length: int | None,
+        limit: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         self._wake = wake
         self._length = length
         self._limit = limit
         self._timeout = timeout
         self._chunks: deque[bytes] = deque()
-        self._gate = Gate()
+        self._gate = gate
         # Written by the loop.
         self._received = 0
         self._error: OSError | None = None
