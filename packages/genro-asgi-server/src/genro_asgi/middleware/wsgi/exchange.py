@@ -86,6 +86,7 @@ class Exchange:
     input: WsgiInput | None = None
     _polite = False
     _body_ended = False
+    _deaf = False  # nothing is to be learned from receive() any more
     _consumed = 0
     _reader: asyncio.Task[None] | None = None
     _output_wanted: asyncio.Future[None] | None = None
@@ -134,7 +135,7 @@ class Exchange:
 
     def watch(self) -> None:
         """Read ahead as far as the window goes, and learn when the client leaves."""
-        if self._reader is None:
+        if self._reader is None and not self._deaf:
             # Reading is what makes a server say 100 Continue: not before the application wants the body.
             if self._polite and not self.committed and not (self.input is not None and self.input.asked):
                 return
@@ -150,24 +151,27 @@ class Exchange:
                     peek = peek * 2 if body.full else PEEK
                 message = await self._receive()
                 if message["type"] == "http.disconnect":
+                    self._deaf = True
                     self.lose()
-                    return
-                if not self._take_in(message.get("body", b""), message.get("more_body", False)):
-                    return
+                    break
+                self._take_in(message.get("body", b""), message.get("more_body", False))
+                if self._deaf or (self._body_ended and not self.aged):
+                    break  # most requests end soon; those that do not are watched from the next sweep on
         except Exception as error:
             # A limit around us may raise its own answer in receive(): the request's coroutine raises it on.
             self.failure = None if isinstance(error, OSError) else error
+            self._deaf = True
             self.lose()
+        self._reader = None
 
-    def _take_in(self, data: bytes, more: bool) -> bool:
-        """Whether another message may be asked for."""
+    def _take_in(self, data: bytes, more: bool) -> None:
         if self._body_ended:
-            return False  # a server that repeats itself would keep us busy for ever
+            self._deaf = True  # a server that repeats itself would keep us busy for ever
+            return
         self._body_ended = not more
         if self.input is not None:
             self.input.feed(data, more)
-            return not self.input.fault
-        return True
+            self._deaf = self.input.fault == 413
 
     async def _wait_for_room(self, body: WsgiInput, seconds: float) -> None:
         self._room_wanted = self.hub.loop.create_future()
@@ -214,6 +218,8 @@ class Exchange:
         for task in (self._reader, self.pump_task):
             if task is not None and not task.cancel() and not task.cancelled():
                 task.exception()  # looked at, so that nobody reports it as forgotten
+        # They know us: nothing should have to wait for the garbage collector.
+        self._reader = self.pump_task = None
 
     async def pump(self) -> None:
         """Send the head, and the output until the thread has finished."""
