@@ -239,7 +239,8 @@ def test_routes_is_a_table(run: Run, shop: Path) -> None:
     assert heading.split() == ["METHODS", "PATH", "HANDLER", "AUTH", "TRANSPORTS"]
     table = {row.split()[1]: row.split() for row in rows}
     assert table["/shop/hello"][::3] == ["GET,HEAD", "-"]
-    assert table["/shop/hello"][2].endswith("Application.hello")
+    assert table["/shop/hello"][2] == "shop_app.Application.hello"
+    assert table["/_server/info"][2].startswith("genro_asgi.server.")
     assert table["/shop/item/{key}"][0] == "GET,POST,HEAD"
     assert table["/shop/item/{key}"][3] == "admin"
     assert "http" in table["/shop/hello"][4].split(",")

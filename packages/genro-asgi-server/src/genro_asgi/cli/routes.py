@@ -17,11 +17,18 @@ def routes(directory: str | None, config: str | None) -> None:
     """List the routes of the site in DIR (default: the current directory)."""
     server = build_server(directory, config=config)
     rows = [
-        (",".join(route.methods), route.path, route.handler, route.auth or "-", ",".join(route.transports))
+        (",".join(route.methods), route.path, _shown(route.handler), route.auth or "-", ",".join(route.transports))
         for route in server.iter_routes()
     ]
     for line in _table([_HEADINGS, *rows]):
         click.echo(line)
+
+
+def _shown(handler: str) -> str:
+    """The handler as the site names it, without the private package its modules are imported under."""
+    from genro_asgi.server.loader import ROOT_PACKAGE
+
+    return handler.split(".", 2)[2] if handler.startswith(ROOT_PACKAGE + ".") else handler
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
