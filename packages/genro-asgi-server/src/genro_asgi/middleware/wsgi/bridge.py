@@ -111,8 +111,8 @@ class WSGIMiddleware:
     async def _run(self, call: WsgiCall, environ: Environ) -> None:
         job = self.pool.run(call.run, self.app, environ)
         call.hub.enter(call)
-        if environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ:
-            call.watch()
+        if call.input is not None and ("CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ):
+            call.watch()  # most of the body is on its way: have it here when it is asked for
         await job
         await call.finish()
 

@@ -80,7 +80,8 @@ class Exchange:
     signalled = False  # set by the thread
     aged = False
     gone = False
-    sent = False
+    begun = False  # the head is sent
+    sent = False  # all of it is
     failure: Exception | None = None
     pump_task: asyncio.Task[None] | None = None
     input: WsgiInput | None = None
@@ -137,7 +138,7 @@ class Exchange:
         """Read ahead as far as the window goes, and learn when the client leaves."""
         if self._reader is None and not self._deaf:
             # Reading is what makes a server say 100 Continue: not before the application wants the body.
-            if self._polite and not self.committed and not (self.input is not None and self.input.asked):
+            if self._polite and not self.begun and not (self.input is not None and self.input.asked):
                 return
             self._reader = self.hub.loop.create_task(self._read())
 
@@ -227,6 +228,7 @@ class Exchange:
         assert head is not None
         try:
             await self._send({"type": "http.response.start", "status": head.status, "headers": head.headers})
+            self.begun = True
             while True:
                 # Looked at first: when it is set, everything is in the deque.
                 finished = self.finished
