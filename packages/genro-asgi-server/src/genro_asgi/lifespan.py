@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from genro_asgi.datastructures.state import State
 from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ class ServerLifespan:
 
     async def startup(self) -> None:
         """Start everything in order; when one fails, what had started is stopped and the exception goes on."""
-        self.server.state.update(self.state)
+        # The server's state is the one its requests get: what start hooks put there, handlers find.
+        self.state.update(self.server.state._state)
+        self.server.state = State(self.state)
         try:
             for name, start, stop in self._parts():
                 await call_hook(start)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from genro_asgi.exceptions import HTTPBadRequest, HTTPHeaderFieldsTooLarge, HTTPUriTooLong
 from genro_asgi.middleware.base import Middleware
 from genro_asgi.request import BaseRequest, HttpRequest
+from genro_asgi.types import Scope
 
 __all__ = ["LimitsMiddleware"]
 
@@ -30,20 +31,15 @@ class LimitsMiddleware(Middleware):
     def before(self, request: BaseRequest) -> None:
         """431 for headers, 414 for the URL, 400 for two of a header that can only be one."""
         assert isinstance(request, HttpRequest)
-        scope = request.scope
-        headers = scope["headers"]
-        unique = request.header_map
-        if len(unique) != len(headers):
-            self._repeated(headers)
-        # Joining is the cheapest way to add up some lengths in Python.
-        elif len(headers) > self.count or len(b"".join(unique)) + len(b"".join(unique.values())) > self.size:
-            raise HTTPHeaderFieldsTooLarge("The request has too many or too large header fields.")
-        if len(scope["path"]) + len(scope["query_string"]) > self.url:
-            raise HTTPUriTooLong(f"The URL is longer than {self.url} bytes.")
+        self.check(request.scope)
 
-    def _repeated(self, headers: Any) -> None:
+    def check(self, scope: Scope) -> None:
+        """The same for a scope."""
+        headers = scope["headers"]
         if len(headers) > self.count or len(b"".join(chain.from_iterable(headers))) > self.size:
             raise HTTPHeaderFieldsTooLarge("The request has too many or too large header fields.")
+        if len(scope["path"]) + len(scope.get("query_string", b"")) > self.url:
+            raise HTTPUriTooLong(f"The URL is longer than {self.url} bytes.")
         names = Counter(name for name, _ in headers)
         for name in _SINGLE:
             if names[name] > 1:

@@ -25,6 +25,7 @@ from genro_asgi.exceptions import (
 )
 from genro_asgi.middleware.base import Middleware, hooks_of
 from genro_asgi.middleware.errors import ErrorsMiddleware, answer_for, log_failure
+from genro_asgi.middleware.limits import LimitsMiddleware
 from genro_asgi.rendering import ENCODERS, encoder_for
 from genro_asgi.request import BaseRequest
 from genro_asgi.response import Response, as_response
@@ -62,7 +63,9 @@ class Dispatcher:
         self.server = server
         self.table = table
         self.transport = transport
-        self.before = hooks_of(middleware, "before", transport)
+        #: The limits of heads are checked by the endpoint itself, in line: every request pays for them.
+        self.head = next((m for m in middleware if type(m) is LimitsMiddleware and transport in m.transports), None)
+        self.before = hooks_of([m for m in middleware if m is not self.head], "before", transport)
         self.after = hooks_of(middleware, "after", transport)[::-1]
         self.on_error = hooks_of(middleware, "on_error", transport)[::-1]
         #: Only the built-in errors hook looks at failures: a 404 needs no exception to carry it.
@@ -164,19 +167,6 @@ class Dispatcher:
         )
         if reason and not (reason in ("not_authenticated", "not_authorized") and endpoint.rule):
             raise ROUTER_ERRORS.get(reason, HTTPForbidden)()
-
-    async def continue_before(self, request: BaseRequest, position: int, answer: Any) -> Response | None:
-        """Await an async before hook and run those after it; the Response of the first that answers."""
-        while True:
-            if isinstance(answer, Awaitable):
-                answer = await answer
-            if answer is not None:
-                response: Response = answer
-                return response
-            position += 1
-            if position >= len(self.before):
-                return None
-            answer = self.before[position](request)
 
     def to_response(self, request: BaseRequest, value: Any) -> Response:
         """The response a handler's value stands for, with what the handler set on `request.response`."""

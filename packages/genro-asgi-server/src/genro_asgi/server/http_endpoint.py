@@ -1,9 +1,10 @@
 """The HTTP endpoint: ASGI messages to a request, the dispatcher's answer back to ASGI messages."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from time import time
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from genro_asgi.exceptions import (
     HTTPException,
@@ -14,20 +15,38 @@ from genro_asgi.exceptions import (
 )
 from genro_asgi.middleware.errors import log_failure
 from genro_asgi.rendering import CONTENT_LENGTHS, ENCODERS
-from genro_asgi.request import BaseRequest, ClientDisconnect, HttpRequest, current_request, route_path
+from genro_asgi.executors.thread import ThreadExecutor
+from genro_asgi.limits import Limits
+from genro_asgi.request import (
+    UNREAD,
+    BaseRequest,
+    ClientDisconnect,
+    HttpRequest,
+    RequestRegistry,
+    current_request,
+)
 from genro_asgi.response import Response, error_response
 from genro_asgi.server.dispatcher import NOT_FOUND, Dispatcher
+from genro_asgi.server.route_watch import STAMP
+from genro_asgi.server.routes import RouteTable
+from genro_asgi.server.sweeper import Sweeper
 from genro_asgi.types import Receive, Scope, Send
 
-if TYPE_CHECKING:
-    from genro_asgi.server.server import AsgiServer
-
 __all__ = ["HttpEndpoint"]
+
+# Up to Python 3.13 asyncio.current_task() is a function around this dictionary, and costs five times as much.
+_tasks: Any = getattr(asyncio.tasks, "_current_tasks", None)
+task_of: Callable[[Any], "asyncio.Task[Any] | None"] = asyncio.current_task if _tasks is None else _tasks.get
+new_request: Callable[[type[HttpRequest]], HttpRequest] = object.__new__
 
 START = "http.response.start"
 BODY = "http.response.body"
 _CLOSE = (b"connection", b"close")
-_BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+# Headers that make a request more than a path: a body, credentials, a deadline, typed values.
+_SPECIAL = frozenset(
+    (b"content-length", b"transfer-encoding", b"authorization", b"x-request-timeout", b"x-tytx-transport")
+)
 
 _not_found = error_response(HTTPNotFound())
 NOT_FOUND_HEADERS, NOT_FOUND_BODY = tuple(_not_found.raw_headers), _not_found.body
@@ -41,80 +60,116 @@ _CANCELLED: dict[str, type[HTTPException]] = {
 
 
 class HttpEndpoint:
-    """Serves HTTP scopes. One coroutine per request besides the handler's own and the server's sends."""
+    """The part of a server that answers HTTP: one coroutine per request besides the handler's and the two sends.
 
-    def __init__(self, server: "AsgiServer", dispatcher: Dispatcher) -> None:
-        self.server = server
-        self.dispatcher = dispatcher
-        self.registry = server.request_registry
-        self.sweeper = server.sweeper
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.draining = False
-        factory: Any = self.registry.factories.get("http", HttpRequest)
-        self.factory: type[HttpRequest] = factory
-        self.own_init = factory.init is not HttpRequest.init
+    It is the server's own `__call__` and no object behind it, because each call between the two costs every request.
+    """
+
+    dispatcher: Dispatcher
+    request_registry: RequestRegistry
+    sweeper: Sweeper
+    limits: Limits
+    files: ThreadExecutor
+    spawn: Callable[..., Any]
+    #: Whether something (a mount, classic middleware, a WSGI site) may take scopes before the routes do.
+    has_detours: bool
+    draining: bool
+    table: RouteTable
+    _loop: asyncio.AbstractEventLoop | None
+    _request_class: type[HttpRequest]
+    _live: dict[BaseRequest, BaseRequest]
+
+    def prepare_http(self) -> None:
+        """Take what all requests have in common: the class of requests, the limits of heads, the hooks."""
+        factory: Any = self.request_registry.factories.get("http", HttpRequest)
+        shared = {"server": self, "limits": self.limits, "__doc__": factory.__doc__, "__module__": factory.__module__}
+        # An empty __slots__ keeps the instances as they are.
+        self._request_class = type(factory.__name__, (factory,), {"__slots__": (), **shared})
+        self._own_init = factory.init is not HttpRequest.init
+        self._live = self.request_registry.live
+        self._profiles: dict[tuple[bytes, ...], tuple[int, bool]] = {}
+        head = self.dispatcher.head
+        no_limit = 1 << 62
+        self._head_count = head.count if head is not None else no_limit
+        self._head_size = head.size if head is not None else no_limit
+        self._head_url = head.url if head is not None else no_limit
+        self.set_draining(False)
+
+    def set_draining(self, draining: bool) -> None:
+        """While draining, every answer asks its connection to close."""
+        self.draining = draining
+        dispatcher = self.dispatcher
+        #: Whether nothing stands around the handlers that a request would have to stop for.
+        self._plain = not (
+            draining or self._own_init or dispatcher.before or dispatcher.after or dispatcher.always_slow
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The hot path of the framework: what is written out here, a call would make several times as dear.
-        dispatcher, registry = self.dispatcher, self.registry
-        request = self.factory()
+        if (scope["type"] != "http" or self.has_detours) and await self.detour(scope, receive, send):
+            return
+        request = new_request(self._request_class)
         request.scope = scope
-        request.header_map = headers = dict(scope["headers"])
+        raw = scope["headers"]
+        request.header_map = headers = dict(raw)
         request._receive = receive
-        request.server = self.server
         request.created_at = time()
-        request.task = asyncio.current_task(self.loop) if self.loop is not None else None
-        if request.task is None or not self.sweeper.running:
+        request.task = task = task_of(self._loop)
+        request.endpoint = request._response = request._tytx = None
+        request.extra = request.body_read = False
+        request.phase = "handler"
+        request._body, request._data = b"", UNREAD
+        if task is None:
             self._adopt_loop(request)
-        request._seq = seq = registry.next_seq()
-        registry.live[seq] = request
+        live = self._live
+        live[request] = request
         token = current_request.set(request)
         error: BaseException | None = None
         try:
             try:
-                if self.own_init:
-                    await request.init(scope, receive, send, defer_body=True)
-                for position, hook in enumerate(dispatcher.before):
-                    value = hook(request)
-                    if value is not None:
-                        value = await self._hooked(request, position, value)
-                        break
+                path, method = scope["path"], scope["method"]
+                names_size, plain = self._profiles.get(tuple(headers)) or self._profile(headers)
+                if (
+                    len(headers) != len(raw)
+                    or len(raw) > self._head_count
+                    # Joining is the cheapest way to add up some lengths in Python.
+                    or names_size + len(b"".join(headers.values())) > self._head_size
+                    or len(path) + len(scope["query_string"]) > self._head_url
+                ) and self.dispatcher.head is not None:
+                    self.dispatcher.head.check(scope)
+                plain = plain and self._plain and method == "GET" and not scope.get("root_path")
+                endpoint = self.table.exact.get(path) if plain and STAMP[0] == self.table.stamp else None
+                if endpoint is not None and endpoint.quick:
+                    request.endpoint = endpoint
+                    bare = endpoint.bare
+                    value = bare() if bare is not None else endpoint.calls[0](request, ())
+                elif plain:
+                    value = self.dispatcher.enter(request, path, "GET", False)
                 else:
-                    method = scope["method"]
-                    path = route_path(scope) if scope.get("root_path") else scope["path"]
-                    value = dispatcher.enter(
-                        request,
-                        path,
-                        method,
-                        method in _BODY_METHODS
-                        or b"content-length" in headers
-                        or b"transfer-encoding" in headers
-                        or b"authorization" in headers
-                        or b"x-request-timeout" in headers
-                        or dispatcher.always_slow,
-                    )
-                    if value.__class__ is CoroutineType:
-                        value = await value
+                    value = await self._run(request, scope, receive, send)
+                if value.__class__ is CoroutineType:
+                    value = await value
                 encoder = ENCODERS.get(value.__class__)
                 if (
                     encoder is None
                     or request._response is not None
-                    or dispatcher.after
                     or request._tytx is not None
-                    or b"x-tytx-transport" in headers
-                    or scope["method"] == "HEAD"
-                    or self.draining
+                    or not self._plain
+                    or method == "HEAD"
                 ):
                     await self._send_value(request, value, send)
                     return
                 body = encoder[0](value)
                 length = len(body)
-                raw = [
-                    request.endpoint.media_type_pair or encoder[1],
-                    CONTENT_LENGTHS[length] if length < 1024 else (b"content-length", b"%d" % length),
-                ]
                 request.phase = "sending"
-                await send({"type": START, "status": 200, "headers": raw})
+                await send({
+                    "type": START,
+                    "status": 200,
+                    "headers": [
+                        request.endpoint.media_type_pair or encoder[1],
+                        CONTENT_LENGTHS[length] if length < 1024 else (b"content-length", b"%d" % length),
+                    ],
+                })  # fmt: skip
                 await send({"type": BODY, "body": body})
             except Exception as exc:
                 error = exc
@@ -123,23 +178,46 @@ class HttpEndpoint:
             error = exc
             await self._cancelled(request, exc, send)
         finally:
-            del registry.live[seq]
+            del live[request]
             current_request.reset(token)
             if request.extra:
                 await self._finish(request, error)
 
+    def _profile(self, headers: dict[bytes, bytes]) -> tuple[int, bool]:
+        """What the names of a head say: their length together, and that none of them asks for the longer way.
+
+        A client sends the same names again and again, so it is worked out once for each combination.
+        """
+        profile = len(b"".join(headers)), _SPECIAL.isdisjoint(headers)
+        if len(self._profiles) >= 1024:
+            self._profiles.clear()
+        if profile[0] < 4096:
+            self._profiles[tuple(headers)] = profile
+        return profile
+
+    async def detour(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Hand the scope to whoever takes it before the routes do; False when nobody does."""
+        raise NotImplementedError
+
     def _adopt_loop(self, request: BaseRequest) -> None:
         # The loop is kept because asking for it costs a system call on Python 3.11; it changes only between tests.
-        self.loop = asyncio.get_running_loop()
-        request.task = asyncio.current_task(self.loop)
-        self.sweeper.start(self.loop)
+        self._loop = asyncio.get_running_loop()
+        request.task = asyncio.current_task(self._loop)
+        self.sweeper.start(self._loop)
 
-    async def _hooked(self, request: HttpRequest, position: int, answer: Any) -> Any:
-        response = await self.dispatcher.continue_before(request, position, answer)
-        if response is not None:
-            return response
-        value = self.dispatcher.enter(request, request.path, request.scope["method"], True)
-        return await value if value.__class__ is CoroutineType else value
+    async def _run(self, request: HttpRequest, scope: Scope, receive: Receive, send: Send) -> Any:
+        """The value for a request that is more than a path: hooks, then the longer way through the dispatcher."""
+        if self._own_init:
+            await request.init(scope, receive, send, defer_body=True)
+        if b"x-tytx-transport" in request.header_map:
+            request.tytx_mode  # noqa: B018 - an unknown transport is refused before anything else happens
+        for hook in self.dispatcher.before:
+            answer = hook(request)
+            if answer is not None:
+                answer = await answer if isinstance(answer, Awaitable) else answer
+            if answer is not None:
+                return answer
+        return self.dispatcher.enter(request, request.path, scope["method"], True)
 
     async def _send_value(self, request: HttpRequest, value: Any, send: Send) -> None:
         if value is NOT_FOUND and not (self.dispatcher.after or self.draining or request.scope["method"] == "HEAD"):
@@ -157,14 +235,14 @@ class HttpEndpoint:
             await response(request.scope, request._receive_again, send)
             return
         if response.is_streamed:
-            await response.respond(request.scope, send, self.server.files.run)
+            await response.respond(request.scope, send, self.files.run)
         else:
             status, headers, body = response.finish()
             response.started = True
             await send({"type": START, "status": status, "headers": headers})
             await send({"type": BODY, "body": b"" if request.scope["method"] == "HEAD" else body})
         if response.background is not None:
-            self.server.spawn(response.background(), request)
+            self.spawn(response.background(), request)
 
     async def _failed(self, request: HttpRequest, exc: Exception, send: Send) -> None:
         if isinstance(exc, ClientDisconnect):

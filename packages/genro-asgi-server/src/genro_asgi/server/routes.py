@@ -28,9 +28,9 @@ class Endpoint:
     """One handler, ready to be called: everything about it that a request needs, worked out once."""
 
     __slots__ = (
-        "allow", "app", "async_generator", "binder", "body_stream", "calls", "deny", "entry", "finish_on_disconnect",
+        "allow", "app", "async_generator", "bare", "binder", "body_stream", "calls", "deny", "entry", "finish_on_disconnect",
         "generator", "guarded", "handler_name", "inline", "is_async", "max_args", "max_body", "media_type",
-        "media_type_pair", "metadata", "methods", "name", "path", "plain", "router", "rule", "threaded", "timeout",
+        "media_type_pair", "metadata", "methods", "name", "path", "plain", "quick", "router", "rule", "threaded", "timeout",
         "websocket",
     )  # fmt: skip
 
@@ -51,6 +51,9 @@ class Endpoint:
         self.calls = [self.binder.call_for(count) for count in range(few)]
         #: Nothing stands between the request and the handler but its arguments.
         self.plain = not (self.guarded or self.threaded or self.timeout is not None or self.websocket)
+        #: A GET without anything special may call it on the spot; `bare` when it takes no argument at all.
+        self.quick = self.plain and "GET" in self.methods
+        self.bare = self.binder.func if not self.binder.parameters else None
 
     def _read_options(self, options: dict[str, Any]) -> None:
         self.metadata: dict[str, Any] = dict(options.get("meta", {}))

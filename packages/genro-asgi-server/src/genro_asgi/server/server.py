@@ -19,14 +19,13 @@ from genro_asgi.exceptions import ConfigError, Redirect
 from genro_asgi.lifespan import ServerLifespan
 from genro_asgi.middleware.base import Middleware
 from genro_asgi.middleware.registry import known_middleware
-from genro_asgi.request import BaseRequest, HttpRequest, RequestRegistry, current_request
+from genro_asgi.request import BaseRequest, HttpRequest, RequestRegistry, current_request, route_path
 from genro_asgi.response import Response, error_response
 from genro_asgi.server.dispatcher import Dispatcher
 from genro_asgi.server.http_endpoint import HttpEndpoint
 from genro_asgi.server.loader import AppLoader
 from genro_asgi.server.mounts import Mounts
 from genro_asgi.server.pools import ServerPools
-from genro_asgi.server.route_watch import changed
 from genro_asgi.server.routes import ANY_METHOD, Endpoint, RouteTable
 from genro_asgi.server.server_app import ServerApplication
 from genro_asgi.server.server_config import ServerConfig
@@ -35,6 +34,9 @@ from genro_asgi.server.websocket_endpoint import refuse_websocket
 from genro_asgi.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["AsgiServer", "RouteInfo"]
+
+# Marks a scope that has passed the classic middleware around the server.
+_INSIDE = "genro_asgi.inside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class RouteInfo:
     transports: tuple[str, ...]
 
 
-class AsgiServer(BasicAuthMixin, RoutingClass):
+class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     """A server: configuration, applications, routing and life cycle behind one ASGI callable.
 
     Subclass it and mark methods with `@route()`, or name applications in config.yaml. Options are the keys of the
@@ -82,7 +84,8 @@ class AsgiServer(BasicAuthMixin, RoutingClass):
         self.openapi_info = self.config.openapi
         self.db_registry: dict[str, Any] = {}
         self.wsgi_app: Any = None
-        self.draining = False
+        self.has_detours = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.apps: dict[str, Any] = {}
         self.sys_apps: dict[str, Any] = {}
         self.mounts = Mounts()
@@ -180,7 +183,7 @@ class AsgiServer(BasicAuthMixin, RoutingClass):
             self.apps[name] = app
         elif callable(app):
             self.mounts.add(name, app)
-            changed()
+            self.has_detours = True
         else:
             raise TypeError(f"mount {name!r}: {app!r} is neither a RoutingClass nor an ASGI application.")
         if isinstance(app, AsgiServerEnabler):
@@ -196,46 +199,40 @@ class AsgiServer(BasicAuthMixin, RoutingClass):
     def _set_middleware(self, middleware: list[Middleware]) -> None:
         self.middleware = sorted(middleware, key=lambda one: one.order)
         self.dispatcher = Dispatcher(self, self.table, self.middleware, "http")
-        self.http = HttpEndpoint(self, self.dispatcher)
+        self.prepare_http()
 
     def add_middleware(self, middleware: Any, **options: Any) -> None:
         """Put a classic ASGI middleware class (`middleware(app, **options)`) around the server; the last is outermost."""
         self._classic.append((middleware, options))
-        stack: ASGIApp = self._serve
+        stack: ASGIApp = self._inside
         for cls, cls_options in self._classic:
             stack = cls(stack, **cls_options)
         self._stack = stack
+        self.has_detours = True
 
     # -- the ASGI application
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._stack is not None:
-            await self._stack(scope, receive, send)
-        elif scope["type"] == "http" and not self.mounts:
-            await self.http(scope, receive, send)
-        else:
-            await self._serve(scope, receive, send)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def detour(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Lifespan, WebSocket, classic middleware and mounted applications: what does not go through the routes."""
         kind = scope["type"]
+        if self._stack is not None and _INSIDE not in scope and kind in ("http", "websocket"):
+            await self._stack(scope, receive, send)
+            return True
         if kind == "lifespan":
             await self.lifespan(scope, receive, send)
-            return
+            return True
         if kind not in ("http", "websocket"):
             raise RuntimeError(f"Scope type {kind!r} is unknown; this application serves http, websocket and lifespan.")
-        mount = self.mounts.find(self._path_of(scope)) if self.mounts else None
+        mount = self.mounts.find(route_path(scope)) if self.mounts else None
         if mount is not None:
             await mount(scope, receive, send)
-        elif kind == "http":
-            await self.http(scope, receive, send)
-        else:
+        elif kind == "websocket":
             await refuse_websocket(scope, receive, send)
+        return mount is not None or kind == "websocket"
 
-    @staticmethod
-    def _path_of(scope: Scope) -> str:
-        from genro_asgi.request import route_path
-
-        return route_path(scope)
+    async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The server as its classic middleware sees it."""
+        await self({**scope, _INSIDE: True}, receive, send)
 
     def front_page(self, request: BaseRequest) -> Any:
         """What `/` gives where the server has no index: the main application, else the welcome page."""
@@ -346,7 +343,7 @@ class AsgiServer(BasicAuthMixin, RoutingClass):
 
     async def drain(self, timeout: float | None = None) -> None:
         """Take no more work, wait for what is in flight up to `timeout` seconds, then cancel it."""
-        self.draining = self.http.draining = True
+        self.set_draining(True)
         seconds = self.config.server.timeout_graceful if timeout is None else timeout
         deadline = asyncio.get_running_loop().time() + (30.0 if seconds is None else seconds)
         await self._wait_until(deadline)
@@ -372,7 +369,7 @@ class AsgiServer(BasicAuthMixin, RoutingClass):
         """Let go of threads and timers; the server can be started again."""
         self.sweeper.stop()
         await self.pools.shutdown()
-        self.draining = self.http.draining = False
+        self.set_draining(False)
 
     def run(self, host: str | None = None, port: int | None = None, **uvicorn_options: Any) -> None:
         """Serve with uvicorn until a signal ends it; options of uvicorn.Config are passed on."""

@@ -13,37 +13,30 @@ PERIOD = 0.1
 
 
 class Sweeper:
-    """Looks at the requests in flight ten times a second, and sleeps while there are none."""
+    """Looks at the requests in flight ten times a second."""
 
     def __init__(self, registry: RequestRegistry, limits: Limits) -> None:
         self.registry = registry
         self.body_timeout, self.handler_timeout = limits.body_timeout, limits.handler_timeout
-        self.running = False
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin the rounds on this loop."""
         if self._timer is not None:
             self._timer.cancel()
-        self.running = True
         self._timer = loop.call_later(PERIOD, self._round, loop)
 
     def stop(self) -> None:
         """End the rounds."""
-        self.running = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _round(self, loop: asyncio.AbstractEventLoop) -> None:
-        live = self.registry.live
-        for request in list(live.values()):
+        for request in list(self.registry.live):
             if isinstance(request, HttpRequest) and request.task is not None and request.task.get_loop() is loop:
                 self._look_at(request)
-        if live:
-            self._timer = loop.call_later(PERIOD, self._round, loop)
-        else:
-            self.stop()
+        self._timer = loop.call_later(PERIOD, self._round, loop)
 
     def _look_at(self, request: HttpRequest) -> None:
         request.ticks += 1

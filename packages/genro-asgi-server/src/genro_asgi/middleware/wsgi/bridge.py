@@ -10,10 +10,12 @@ from genro_asgi.middleware.redact import redact_path
 from genro_asgi.middleware.wsgi.call import WSGIApp, WsgiCall, plain_head
 from genro_asgi.middleware.wsgi.environ import BadRequest, Environ, body_of, build_environ
 from genro_asgi.middleware.wsgi.exchange import Hub, ResponseAborted
-from genro_asgi.middleware.wsgi.threads import DEFAULT_WORKERS, WsgiThreads
 from genro_asgi.types import Receive, Scope, Send
 
 __all__ = ["WSGIMiddleware"]
+
+#: Threads of a pool of our own: applications wait for databases more than they compute.
+DEFAULT_WORKERS = 32
 
 logger = logging.getLogger("genro_asgi.wsgi")
 
@@ -24,7 +26,8 @@ class WSGIMiddleware:
     Each request is called, iterated and closed in one thread of a pool. Bodies stream both ways and are never held
     whole; a client that leaves ends the iteration.
 
-    pool:          the threads to use; without it WsgiThreads(workers) are made, whose `metrics()` tell of them
+    pool:          the threads to use; without it one named "wsgi" is made
+    workers:       the threads of that one; who waits for a slow client is replaced, and does not count
     max_body:      bytes of a request body (413); None is no limit
     body_timeout:  seconds the application waits for the next piece of a body (408); None waits for ever
     stall_timeout: seconds a client may take nothing of a streamed answer before it is dropped; None waits for ever
@@ -52,8 +55,15 @@ class WSGIMiddleware:
         self.stall_timeout = stall_timeout
         self._workers = DEFAULT_WORKERS if workers is None else workers
         self._owns_pool = pool is None
-        self.pool: ThreadExecutor = WsgiThreads(self._workers) if pool is None else pool
+        self.pool = self._new_pool() if pool is None else pool
         self._hub: Hub | None = None
+
+    def _new_pool(self) -> ThreadExecutor:
+        # No limit of its own on waiting requests: how many connections are taken is for the server to say.
+        pool = ThreadExecutor("wsgi", max_workers=self._workers, max_pending=None)
+        # In bypass, which the environment can ask for, a request would wait on the loop for what only the loop brings.
+        pool.bypass = False
+        return pool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -75,7 +85,7 @@ class WSGIMiddleware:
         """WSGI knows no lifespan; it is answered because our threads have one."""
         await receive()
         if self._owns_pool and self.pool.closed:
-            self.pool = WsgiThreads(self._workers)
+            self.pool = self._new_pool()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.shutdown()
@@ -91,8 +101,7 @@ class WSGIMiddleware:
         if self.max_body is not None and length is not None and length > self.max_body:
             await _answer(scope, send, 413, "The request body is too large.")
             return
-        parking = self.pool if isinstance(self.pool, WsgiThreads) else None
-        call = WsgiCall(self._hub_of(asyncio.get_running_loop()), receive, send, self.stall_timeout, parking)
+        call = WsgiCall(self._hub_of(asyncio.get_running_loop()), receive, send, self.stall_timeout, self.pool)
         if has_body:
             polite = "HTTP_EXPECT" in environ
             environ["wsgi.input"] = call.open_input(length, self.max_body, self.body_timeout, polite)

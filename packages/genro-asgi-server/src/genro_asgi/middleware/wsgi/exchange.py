@@ -93,9 +93,7 @@ class Exchange:
     _output_wanted: asyncio.Future[None] | None = None
     _room_wanted: asyncio.Future[None] | None = None
 
-    def __init__(
-        self, hub: Hub, receive: Receive, send: Send, stall_timeout: float | None, parking: Parking | None
-    ) -> None:
+    def __init__(self, hub: Hub, receive: Receive, send: Send, stall_timeout: float | None, parking: Parking) -> None:
         self.hub = hub
         self.output: deque[bytes] = deque()
         self.gate = Gate(hub.loop, parking)

@@ -38,7 +38,7 @@ class Gate:
 
     __slots__ = ("_lock", "_loop", "_parking")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, parking: Parking | None = None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, parking: Parking) -> None:
         self._loop = loop
         self._parking = parking
         self._lock: threading.Lock | None = None
@@ -63,8 +63,7 @@ class Gate:
         if lock.acquire(timeout=min(_SHORT, left)):
             return True
         left -= _SHORT
-        if self._parking is not None:
-            self._parking.park()
+        self._parking.park()
         try:
             while left > 0:
                 if lock.acquire(timeout=min(_LOOK, left)):
@@ -74,8 +73,7 @@ class Gate:
                     raise ClientGone
             return False
         finally:
-            if self._parking is not None:
-                self._parking.unpark()
+            self._parking.unpark()
 
     def open(self) -> None:
         """Have the waiting thread look again; called on the loop."""
