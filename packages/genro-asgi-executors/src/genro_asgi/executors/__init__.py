@@ -13,10 +13,13 @@ if TYPE_CHECKING:
         RemoteTraceback,
         WorkerDiedError,
     )
-    from genro_asgi.executors.job import Job
-    from genro_asgi.executors.progress import Progress, report
+    from genro_asgi.executors.job import Job, Progress
+    from genro_asgi.executors.local import LocalExecutor
+    from genro_asgi.executors.progress import report
+    from genro_asgi.executors.registry import ExecutorRegistry
     from genro_asgi.executors.thread import ThreadExecutor
     from genro_asgi.executors.threadpool import iterate_in_threadpool, run_in_threadpool
+    from genro_asgi.executors.worker import in_worker
 
 # Names come when they are asked for: a worker process imports this package too, and must not pay for asyncio.
 _HOMES = {
@@ -24,12 +27,15 @@ _HOMES = {
     "ExecutorClosedError": "errors",
     "ExecutorError": "errors",
     "ExecutorOverloadError": "errors",
+    "ExecutorRegistry": "registry",
     "ExecutorTimeoutError": "errors",
     "Job": "job",
-    "Progress": "progress",
+    "LocalExecutor": "local",
+    "Progress": "job",
     "RemoteTraceback": "errors",
     "ThreadExecutor": "thread",
     "WorkerDiedError": "errors",
+    "in_worker": "worker",
     "iterate_in_threadpool": "threadpool",
     "report": "progress",
     "run_in_threadpool": "threadpool",
@@ -40,12 +46,15 @@ __all__ = [
     "ExecutorClosedError",
     "ExecutorError",
     "ExecutorOverloadError",
+    "ExecutorRegistry",
     "ExecutorTimeoutError",
     "Job",
+    "LocalExecutor",
     "Progress",
     "RemoteTraceback",
     "ThreadExecutor",
     "WorkerDiedError",
+    "in_worker",
     "iterate_in_threadpool",
     "report",
     "run_in_threadpool",

@@ -32,6 +32,10 @@ class Backlog:
             queue = self._open(job.options.priority)
         queue.append(job)
 
+    def push_back(self, job: Job[Any]) -> None:
+        """Put a job that was popped before the others of its priority again."""
+        self._levels[job.options.priority].appendleft(job)
+
     def pop(self) -> Job[Any] | None:
         """The next job to run, or None."""
         for queue in self._queues:

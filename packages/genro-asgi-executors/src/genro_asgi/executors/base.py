@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextvars import copy_context
 from time import monotonic
 from types import AsyncGeneratorType, CoroutineType
-from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, overload
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, cast, overload
 
 from genro_asgi.executors.backlog import Backlog
 from genro_asgi.executors.decorator import Offloaded, Runner, Streamed, refuse_async
@@ -23,6 +23,7 @@ from genro_asgi.executors.errors import (
 from genro_asgi.executors.job import CallOptions, Job, OnCancel
 from genro_asgi.executors.metrics import Tally
 from genro_asgi.executors.progress import here
+from genro_asgi.executors.pull import END, Pull
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -185,6 +186,15 @@ class BaseExecutor(ABC):
     ) -> AsyncGenerator[T, None]:
         """What `stream` does, with the options spelled out."""
 
+    @abstractmethod
+    async def warm_up(self) -> None:
+        """Start every worker now, and wait until it is ready, rather than when calls come."""
+
+    async def _drain(self, deadline: float) -> None:
+        """Wait until nothing is queued or runs, or the deadline (of the monotonic clock) has passed."""
+        while (self.pending or self.busy) and monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)  # what happens in threads and on other loops sets no event here
+
     def _totals(self) -> Tally:
         return self._tally
 
@@ -227,9 +237,12 @@ class BaseExecutor(ABC):
             )
         )
 
-    def _inline(
-        self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
-    ) -> Job[R]:
+    def _cut_short(self, job: Job[Any], tally: Tally) -> None:
+        self._live.discard(job)
+        tally.cancelled += 1
+        job.set_exception(ExecutorClosedError(f"executor {self.name!r} was shut down before {describe(job.fn)} ended"))
+
+    def _inline(self, fn: Callable[..., Any], call: Callable[[], R], options: CallOptions) -> Job[R]:
         """Run a call here and now, on the loop, for a pool in bypass."""
         job: Job[R] = Job(loop=asyncio.get_running_loop())
         job.owner, job.lane, job.fn, job.options, job.error, job.value = self, None, fn, options, None, None
@@ -238,7 +251,7 @@ class BaseExecutor(ABC):
         job.queued = job.started = monotonic()
         outer, here.reporter = here.reporter, job.advance
         try:
-            job.value = copy_context().run(fn, *args, **kwargs)
+            job.value = copy_context().run(call)
         except BaseException as exc:
             job.error = exc
         finally:
@@ -248,3 +261,14 @@ class BaseExecutor(ABC):
             self._time_out(job, self._tally)
         self._settle(job, self._tally)
         return job
+
+    async def _inline_stream(
+        self, fn: Callable[..., Any], make: Callable[[], Iterable[T]], options: CallOptions
+    ) -> AsyncGenerator[T, None]:
+        pull = Pull(make, fn)
+        try:
+            while (item := await self._inline(fn, pull, options)) is not END:
+                yield cast("T", item)
+        finally:
+            if pull.dismiss():
+                pull()

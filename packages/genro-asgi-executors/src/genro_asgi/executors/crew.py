@@ -11,7 +11,7 @@ from typing import Any
 from genro_asgi.executors.backlog import Backlog
 from genro_asgi.executors.errors import ExecutorError
 from genro_asgi.executors.job import Job
-from genro_asgi.executors.progress import Progress, here
+from genro_asgi.executors.progress import here
 
 
 class WorkerThread(threading.Thread):
@@ -26,11 +26,11 @@ class WorkerThread(threading.Thread):
         here.reporter = self.report
         self.work(self)
 
-    def report(self, progress: Progress) -> None:
+    def report(self, fraction: float | None, text: str) -> None:
         """Bring a report of the running function to the loop its caller lives on."""
         if self.job is not None:
             with suppress(RuntimeError):  # the loop is closed, nobody listens
-                self.job.lane.loop.call_soon_threadsafe(self.job.advance, progress)
+                self.job.lane.loop.call_soon_threadsafe(self.job.advance, fraction, text)
 
 
 class Crew:

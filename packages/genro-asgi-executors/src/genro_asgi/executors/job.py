@@ -7,7 +7,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
-from genro_asgi.executors.progress import Progress
+from genro_asgi.executors.inflow import Inflow
 
 R = TypeVar("R")
 
@@ -15,6 +15,14 @@ OnCancel = Literal["finish", "kill"]
 
 # Reports nobody has read yet: a function that reports faster than it is listened to loses the oldest ones.
 MAX_UPDATES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a call is: `fraction` between 0 and 1, or None when nobody can know, and a text for people."""
+
+    fraction: float | None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,8 @@ class Job(asyncio.Future[R]):
     error: BaseException | None
 
     timer: asyncio.TimerHandle | None = None
+    payload: bytes = b""
+    inflow: Inflow | None = None
     progress: Progress | None = None
     _updates: deque[Progress] | None = None
     _listener: "asyncio.Future[None] | None" = None
@@ -69,9 +79,9 @@ class Job(asyncio.Future[R]):
         self.owner.abandon(self)
         return True
 
-    def advance(self, progress: Progress) -> None:
+    def advance(self, fraction: float | None, text: str) -> None:
         """Note a report of the running function; to be called on the loop."""
-        self.progress = progress
+        self.progress = progress = Progress(fraction, text)
         if self._updates is None:
             self._updates = deque(maxlen=MAX_UPDATES)
         self._updates.append(progress)

@@ -14,7 +14,6 @@ from typing import Any, TypeVar, cast
 
 from genro_asgi.executors.base import BaseExecutor, Overload
 from genro_asgi.executors.crew import Crew
-from genro_asgi.executors.errors import ExecutorClosedError, describe
 from genro_asgi.executors.job import CallOptions, Job
 from genro_asgi.executors.metrics import Tally
 from genro_asgi.executors.pull import END, Pull
@@ -105,7 +104,7 @@ class ThreadExecutor(BaseExecutor):
         if len(live) >= self._ceiling:
             self._admit(fn, lane.tally)
         if self.bypass:
-            return self._inline(fn, args, kwargs, options)
+            return self._inline(fn, partial(fn, *args, **kwargs), options)
         if len(crew.threads) < crew.limit and len(live) + len(self._abandoned) >= len(crew.threads):
             crew.hire()
         job: Job[R] = Job(loop=loop)
@@ -154,6 +153,10 @@ class ThreadExecutor(BaseExecutor):
         self._withdraw(job)
         job.lane.tally.cancelled += 1
 
+    async def warm_up(self) -> None:
+        while not self.bypass and self.workers < self.max_workers:
+            self._crew.hire()
+
     def park(self) -> None:
         """The calling thread begins to wait, for a slow client perhaps, and another may take its place meanwhile.
 
@@ -175,8 +178,8 @@ class ThreadExecutor(BaseExecutor):
     async def shutdown(self, wait: bool = True, timeout: float | None = None) -> None:  # noqa: ASYNC109
         self.closed, self._ceiling = True, -1
         deadline = math.inf if timeout is None else monotonic() + timeout
-        while wait and (self.pending or self.busy) and monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.002)  # the state belongs to threads, and to other loops
+        if wait:
+            await self._drain(deadline)
         for job in list(self._live):
             with suppress(RuntimeError):  # its loop is closed
                 job.lane.loop.call_soon_threadsafe(self._disappoint, job)
@@ -238,10 +241,7 @@ class ThreadExecutor(BaseExecutor):
     def _disappoint(self, job: Job[Any]) -> None:
         if not job.done():
             self._withdraw(job)
-            job.lane.tally.cancelled += 1
-            job.set_exception(
-                ExecutorClosedError(f"executor {self.name!r} was shut down before {describe(job.fn)} ended")
-            )
+            self._cut_short(job, job.lane.tally)
 
     def _withdraw(self, job: Job[Any]) -> None:
         """Nobody awaits the job any more: drop it if no thread has it yet."""

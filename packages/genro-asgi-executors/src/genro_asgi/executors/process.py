@@ -1,0 +1,224 @@
+"""One worker process as its pool sees it: how it is started, spoken to, ended and buried."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from genro_asgi.executors import wire
+from genro_asgi.executors.errors import ExecutorError
+from genro_asgi.executors.job import Job
+
+# How often (seconds) the end of a killed process is looked for where the kernel does not tell us.
+POLL = 0.01
+READ = 1 << 18
+
+
+class WorkerProcess:
+    """A process, the socket to it, and the job it has in hand.
+
+    `on_frame` is called with each frame it sends, `on_end` once when it is gone and buried.
+    """
+
+    def __init__(
+        self,
+        on_frame: Callable[["WorkerProcess", int, bytes], None],
+        on_end: Callable[["WorkerProcess"], None],
+    ) -> None:
+        self.on_frame = on_frame
+        self.on_end = on_end
+        self.job: Job[Any] | None = None
+        self.ready = False
+        self.exit_code: int | None = None
+        self.paused = False
+        self.leaving = False
+        self.gone = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._frames = wire.Frames()
+        self._unsent = memoryview(b"")
+        self._sock, theirs = socket.socketpair()
+        lifeline, self._lifeline = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                _command(theirs.fileno(), lifeline),
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), lifeline),
+                process_group=0,
+            )
+        except OSError as exc:
+            self._sock.close()
+            os.close(self._lifeline)
+            raise ExecutorError(f"a worker process cannot be started: {exc}") from exc
+        finally:
+            theirs.close()
+            os.close(lifeline)
+        self._sock.setblocking(False)
+        self._exit_fd = _exit_fd(self._process.pid)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def fate(self) -> str:
+        """How the process ended, in words."""
+        if self.exit_code is None or self.exit_code >= 0:
+            return f"ended with exit code {self.exit_code}"
+        try:
+            return f"was killed by {signal.Signals(-self.exit_code).name}"
+        except ValueError:
+            return f"was killed by signal {-self.exit_code}"
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Listen to the process on this loop."""
+        self._loop = loop
+        self.paused = False
+        loop.add_reader(self._sock.fileno(), self._read)
+        if self._exit_fd is not None:
+            loop.add_reader(self._exit_fd, self._ended)
+        elif self.leaving:
+            self._watch()
+
+    def detach(self) -> None:
+        """Listen no more; the loop may be closed already."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.remove_writer(self._sock.fileno())
+            if self._exit_fd is not None:
+                self._loop.remove_reader(self._exit_fd)
+        self._loop = None
+
+    def send(self, kind: int, payload: bytes = b"") -> None:
+        """Write a frame, as far as the socket takes it now. Raises ConnectionError when the process is gone."""
+        if self.gone:
+            raise ConnectionResetError("the process has ended")
+        data = memoryview(wire.frame(kind, payload))
+        if not self._unsent:
+            data = data[self._write(data) :]
+            if not data:
+                return
+            assert self._loop is not None
+            self._loop.add_writer(self._sock.fileno(), self._write_more)
+        self._unsent = memoryview(bytes(self._unsent) + bytes(data))
+
+    def pause(self) -> None:
+        """Read no more for now: the process waits when the socket is full."""
+        if not self.paused and self._loop is not None:
+            self.paused = True
+            self._loop.remove_reader(self._sock.fileno())
+
+    def resume(self) -> None:
+        """Read again."""
+        if self.paused and self._loop is not None:
+            self.paused = False
+            self._loop.add_reader(self._sock.fileno(), self._read)
+
+    def hang_up(self) -> None:
+        """Let the process end by itself, after what it has in hand."""
+        self.leaving = True
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def kill(self) -> None:
+        """End the process now, and the programs it started."""
+        self.leaving = True
+        self._end_group()
+        self._watch()
+
+    def _end_group(self) -> None:
+        # It is not buried yet, so neither its number nor its group can belong to somebody else.
+        for end in (os.killpg, os.kill):
+            with suppress(OSError):
+                end(self._process.pid, signal.SIGKILL)
+
+    def _write(self, data: memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def _write_more(self) -> None:
+        assert self._loop is not None
+        try:
+            self._unsent = self._unsent[self._write(self._unsent) :]
+        except ConnectionError:
+            self._unsent = memoryview(b"")  # its end is on its way to us
+        if not self._unsent:
+            self._loop.remove_writer(self._sock.fileno())
+
+    def _read(self) -> None:
+        data = self._receive()
+        if data is None:
+            return
+        if not data:
+            self._on_hang_up()
+            return
+        for kind, payload in self._frames.feed(data):
+            self.on_frame(self, kind, payload)
+
+    def _receive(self) -> bytes | None:
+        """Bytes, none of them at the end, or None when nothing is there yet."""
+        try:
+            return self._sock.recv(READ)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except ConnectionError:
+            return b""
+
+    def _on_hang_up(self) -> None:
+        """It closed its end: it leaves, or died, or lost its mind."""
+        self.pause()
+        if self.leaving:
+            self._watch()
+        else:
+            self.kill()
+
+    def _watch(self) -> None:
+        """Find out that the process ended, where the kernel does not tell us."""
+        if self._exit_fd is None and self._loop is not None:
+            self._loop.call_later(POLL, self._look)
+
+    def _look(self) -> None:
+        if self.gone:
+            return
+        if self._process.poll() is None:
+            self._watch()
+        else:
+            self._ended()
+
+    def _ended(self) -> None:
+        """Take what it still had to say, and bury it."""
+        self.gone = True
+        while data := self._receive():
+            for kind, payload in self._frames.feed(data):
+                self.on_frame(self, kind, payload)
+        if not self.leaving:
+            self._end_group()  # what it started would be nobody's
+        self.exit_code = self._process.wait()
+        self.detach()
+        self._sock.close()
+        os.close(self._lifeline)
+        if self._exit_fd is not None:
+            os.close(self._exit_fd)
+        self.on_end(self)
+
+
+def _command(sock: int, lifeline: int) -> list[str]:
+    """A fresh interpreter that finds its modules where this one does; it is never forked off this process."""
+    path = [os.path.abspath(entry) for entry in sys.path]
+    code = f"import sys; sys.path[:] = {path!r}; from genro_asgi.executors.worker import main; main({sock}, {lifeline})"
+    return [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
+
+
+def _exit_fd(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends, where there is such a thing (Linux)."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None

@@ -1,0 +1,209 @@
+"""The inside of a worker process: it reads calls from its pool, runs them and writes back what became of them."""
+
+import fcntl
+import importlib
+import os
+import pickle
+import runpy
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import GeneratorType, ModuleType
+from typing import Any
+
+from genro_asgi.executors import wire
+from genro_asgi.executors.errors import ExecutorError, describe
+from genro_asgi.executors.progress import here
+
+_inside = False
+
+
+def in_worker() -> bool:
+    """Whether this process is a worker of a pool: what starts a server or a pool must not do so here."""
+    return _inside
+
+
+def main(sock_fd: int, lifeline: int) -> None:
+    """Serve one pool over an inherited socket until it hangs up."""
+    global _inside
+    _inside = True
+    for fd in (sock_fd, lifeline):
+        os.set_inheritable(fd, False)
+    die_with_parent(lifeline)
+    # The pool decides when a worker ends, also while the whole service is told to stop and drains. A handler that does
+    # nothing, rather than SIG_IGN, is not inherited by the programs that calls start.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stay)
+    with socket.socket(fileno=sock_fd) as sock, suppress(ConnectionError):  # the pool may not wait for the last answer
+        Worker(wire.Channel(sock)).serve()
+
+
+def _stay(number: int, stack: object) -> None: ...
+
+
+def die_with_parent(lifeline: int) -> None:
+    """Have the kernel end this process, and whatever it started, when the write end of a pipe closes.
+
+    The pool holds that end, and loses it only with its process. No thread watches, and a call that holds the GIL does
+    not delay it: SIGIO ends a process that does not handle it.
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:
+        os._exit(1)  # it closed before we could ask
+
+
+class Worker:
+    """One process of a pool: one call at a time."""
+
+    def __init__(self, channel: wire.Channel) -> None:
+        self.channel = channel
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self.main: tuple[str, str] | None = None
+        self.main_loaded = False
+        self.calls = 0
+        self.max_calls = float("inf")
+        self.max_rss = float("inf")
+        here.reporter = self.report
+
+    def serve(self) -> None:
+        """Answer calls until the pool hangs up or this worker has served its time."""
+        receive = self.channel.receive
+        while (message := receive()) is not None:
+            kind, payload = message
+            if kind == wire.CALL:
+                last = self._answer(payload, self._result)
+            elif kind == wire.STREAM:
+                last = self._answer(payload, self._stream)
+            else:
+                # A CLOSE that comes here is for a stream that has ended meanwhile.
+                last = kind == wire.SETUP and not self._set_up(payload)
+            if last:
+                return
+
+    def report(self, fraction: float | None, text: str) -> None:
+        """Send a report of the running function."""
+        self.channel.send(wire.PROGRESS, pickle.dumps((fraction, text), wire.PROTOCOL))
+
+    def _set_up(self, payload: bytes) -> bool:
+        try:
+            setup = pickle.loads(payload)
+            sys.argv[:] = setup["argv"]
+            self.main = setup["main"]
+            self.max_calls = setup["max_calls"] or self.max_calls
+            self.max_rss = setup["max_rss"] or self.max_rss
+            if setup["initializer"] is not None:
+                fn, args, _ = self._read(setup["initializer"])
+                fn(*args)
+        except BaseException as exc:
+            self.channel.send(wire.BROKEN, failure(exc, None))
+            return False
+        self.channel.send(wire.READY)
+        return True
+
+    def _answer(self, payload: bytes, run: Callable[..., tuple[int, bytes]]) -> bool:
+        """Run one call and send its outcome; True when it was the last one."""
+        fn = None
+        try:
+            fn, args, kwargs = self._read(payload)
+            kind, data = run(fn, args, kwargs)
+        except BaseException as exc:
+            kind, data = wire.ERROR, failure(exc, fn)
+        self.calls += 1
+        last = self.calls >= self.max_calls or (self.max_rss != float("inf") and rss() > self.max_rss)
+        self.channel.send(kind | wire.LAST if last else kind, data)
+        return last
+
+    def _result(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, bytes]:
+        return wire.RESULT, parcel(fn(*args, **kwargs), fn, "the result")
+
+    def _stream(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, bytes]:
+        items: Iterable[Any] = fn(*args, **kwargs)
+        try:
+            for item in items:
+                self.channel.send(wire.ITEM, parcel(item, fn, "an item"))
+                # Only CLOSE, or the end of the pool, can come while a stream runs.
+                if select.select([self.channel.sock], [], [], 0)[0]:
+                    break
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+        return wire.END, b""
+
+    def _read(self, payload: bytes) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        if b"__main__" in payload:
+            self._load_main()
+        try:
+            name, args, kwargs = pickle.loads(payload)
+        except Exception as exc:
+            raise ExecutorError(f"the arguments cannot be rebuilt in a worker process: {exc!r}") from exc
+        fn = self.functions.get(name)
+        if fn is None:
+            fn = self.functions[name] = resolve(name)
+        return fn, args, kwargs
+
+    def _load_main(self) -> None:
+        """Run the program's own script as the module `__mp_main__`, once, for what is defined there."""
+        if self.main is None or self.main_loaded:
+            return
+        how, where = self.main
+        run = runpy.run_module if how == "module" else runpy.run_path
+        module = ModuleType("__mp_main__")
+        module.__dict__.update(run(where, run_name="__mp_main__"))
+        sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+        self.main_loaded = True
+
+
+def resolve(name: str) -> Callable[..., Any]:
+    """The function that `module:name` stands for, without the decorator that sends it here."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as exc:
+        raise ExecutorError(f"a worker process cannot import {module}.{attribute}: {exc}") from exc
+    function: Callable[..., Any] = getattr(found, "__offloaded__", found)
+    return function
+
+
+def parcel(value: object, fn: Callable[..., Any], what: str) -> bytes:
+    """A value as bytes; the ExecutorError says which part of it cannot be sent."""
+    try:
+        return pickle.dumps(value, wire.PROTOCOL)
+    except Exception as exc:
+        hint = "; iterate it with stream()" if isinstance(value, GeneratorType) else "; return plain data"
+        raise ExecutorError(
+            f"{what} of {describe(fn)} cannot be sent from a worker process: "
+            f"{wire.culprit(value, 'value')}: {exc}{hint}"
+        ) from exc
+
+
+def failure(exc: BaseException, fn: Callable[..., Any] | None) -> bytes:
+    """An exception and its traceback as bytes; one that does not survive the journey is replaced."""
+    import traceback  # a worker that never fails starts without it
+
+    # Our own frame is of no interest.
+    trace = exc.__traceback__.tb_next if exc.__traceback__ is not None else None
+    text = "".join(traceback.format_exception(type(exc), exc, trace))
+    try:
+        data = pickle.dumps((exc, text), wire.PROTOCOL)
+        pickle.loads(data)
+    except Exception:
+        raised = traceback.format_exception_only(type(exc), exc)[-1].strip()
+        error = ExecutorError(f"{describe(fn)} raised an exception that cannot be sent from a worker process: {raised}")
+        data = pickle.dumps((error, text), wire.PROTOCOL)
+    return data
+
+
+def rss() -> int:
+    """Bytes of memory this process holds; where the system does not say, the most it ever held."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
