@@ -8,6 +8,10 @@ __path__ = pkgutil.extend_path(__path__, __name__)
 __version__ = "1.0.0"
 
 if TYPE_CHECKING:
+    from genro_asgi.applications.asgi import AsgiApplication
+    from genro_asgi.authentication.basic import BasicAuthMixin
+    from genro_asgi.binder import AsgiServerEnabler, ServerBinder
+    from genro_asgi.context import AsgiContext
     from genro_asgi.datastructures.address import Address
     from genro_asgi.datastructures.headers import Headers, MutableHeaders, headers_from_scope
     from genro_asgi.datastructures.query_params import QueryParams, query_params_from_scope
@@ -37,18 +41,64 @@ if TYPE_CHECKING:
         WebSocketDisconnect,
         WebSocketException,
     )
+    from genro_asgi.executors.base import BaseExecutor
+    from genro_asgi.executors.errors import ExecutorError, ExecutorOverloadError
+    from genro_asgi.executors.thread import ThreadExecutor
+    from genro_asgi.executors.threadpool import iterate_in_threadpool, run_in_threadpool
+    from genro_asgi.lifespan import Lifespan, ServerLifespan
     from genro_asgi.limits import Limits
+    from genro_asgi.middleware.base import Middleware
+    from genro_asgi.middleware.wsgi.bridge import WSGIMiddleware
+    from genro_asgi.request import (
+        REQUEST_FACTORIES,
+        BaseRequest,
+        HTTPConnection,
+        HttpRequest,
+        MsgRequest,
+        Request,
+        RequestRegistry,
+        WsRequest,
+        get_current_request,
+        set_current_request,
+    )
+    from genro_asgi.response import (
+        FileResponse,
+        HTMLResponse,
+        JSONResponse,
+        PlainTextResponse,
+        RedirectResponse,
+        Response,
+        StreamingResponse,
+        make_cookie,
+    )
+    from genro_asgi.routing import Router, RoutingClass, Section, route
+    from genro_asgi.server.dispatcher import Dispatcher
+    from genro_asgi.server.server import AsgiServer
     from genro_asgi.server.server_config import ServerConfig
     from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = [
+    "REQUEST_FACTORIES",
     "URL",
     "ASGIApp",
     "Address",
+    "AsgiApplication",
+    "AsgiContext",
+    "AsgiServer",
+    "AsgiServerEnabler",
+    "BaseExecutor",
+    "BaseRequest",
+    "BasicAuthMixin",
     "ClientDisconnect",
     "ConfigError",
+    "Dispatcher",
+    "ExecutorError",
+    "ExecutorOverloadError",
+    "FileResponse",
+    "HTMLResponse",
     "HTTPBadRequest",
     "HTTPConflict",
+    "HTTPConnection",
     "HTTPContentTooLarge",
     "HTTPException",
     "HTTPForbidden",
@@ -65,31 +115,70 @@ __all__ = [
     "HTTPUnsupportedMediaType",
     "HTTPUriTooLong",
     "Headers",
+    "HttpRequest",
+    "JSONResponse",
+    "Lifespan",
     "Limits",
     "Message",
+    "Middleware",
+    "MsgRequest",
     "MutableHeaders",
+    "PlainTextResponse",
     "QueryParams",
     "Receive",
     "Redirect",
+    "RedirectResponse",
+    "Request",
+    "RequestRegistry",
+    "Response",
+    "Router",
+    "RoutingClass",
     "Scope",
+    "Section",
     "Send",
+    "ServerBinder",
     "ServerConfig",
+    "ServerLifespan",
     "State",
+    "StreamingResponse",
+    "ThreadExecutor",
+    "WSGIMiddleware",
     "WebSocketDisconnect",
     "WebSocketException",
+    "WsRequest",
+    "get_current_request",
     "headers_from_scope",
+    "iterate_in_threadpool",
+    "make_cookie",
     "query_params_from_scope",
+    "route",
+    "run_in_threadpool",
+    "set_current_request",
 ]
 
 # Home modules are imported when a name is first asked for: `import genro_asgi` stays under a millisecond.
 _HOMES = {
+    "REQUEST_FACTORIES": "request",
     "URL": "datastructures.url",
     "ASGIApp": "types",
     "Address": "datastructures.address",
+    "AsgiApplication": "applications.asgi",
+    "AsgiContext": "context",
+    "AsgiServer": "server.server",
+    "AsgiServerEnabler": "binder",
+    "BaseExecutor": "executors.base",
+    "BaseRequest": "request",
+    "BasicAuthMixin": "authentication.basic",
     "ClientDisconnect": "exceptions",
     "ConfigError": "exceptions",
+    "Dispatcher": "server.dispatcher",
+    "ExecutorError": "executors.errors",
+    "ExecutorOverloadError": "executors.errors",
+    "FileResponse": "response",
+    "HTMLResponse": "response",
     "HTTPBadRequest": "exceptions",
     "HTTPConflict": "exceptions",
+    "HTTPConnection": "request",
     "HTTPContentTooLarge": "exceptions",
     "HTTPException": "exceptions",
     "HTTPForbidden": "exceptions",
@@ -106,20 +195,45 @@ _HOMES = {
     "HTTPUnsupportedMediaType": "exceptions",
     "HTTPUriTooLong": "exceptions",
     "Headers": "datastructures.headers",
+    "HttpRequest": "request",
+    "JSONResponse": "response",
+    "Lifespan": "lifespan",
     "Limits": "limits",
     "Message": "types",
+    "Middleware": "middleware.base",
+    "MsgRequest": "request",
     "MutableHeaders": "datastructures.headers",
+    "PlainTextResponse": "response",
     "QueryParams": "datastructures.query_params",
     "Receive": "types",
     "Redirect": "exceptions",
+    "RedirectResponse": "response",
+    "Request": "request",
+    "RequestRegistry": "request",
+    "Response": "response",
+    "Router": "routing",
+    "RoutingClass": "routing",
     "Scope": "types",
+    "Section": "routing",
     "Send": "types",
+    "ServerBinder": "binder",
     "ServerConfig": "server.server_config",
+    "ServerLifespan": "lifespan",
     "State": "datastructures.state",
+    "StreamingResponse": "response",
+    "ThreadExecutor": "executors.thread",
+    "WSGIMiddleware": "middleware.wsgi.bridge",
     "WebSocketDisconnect": "exceptions",
     "WebSocketException": "exceptions",
+    "WsRequest": "request",
+    "get_current_request": "request",
     "headers_from_scope": "datastructures.headers",
+    "iterate_in_threadpool": "executors.threadpool",
+    "make_cookie": "response",
     "query_params_from_scope": "datastructures.query_params",
+    "route": "routing",
+    "run_in_threadpool": "executors.threadpool",
+    "set_current_request": "request",
 }
 
 if not TYPE_CHECKING:  # a checker that sees __getattr__ believes that every name exists
