@@ -10,7 +10,7 @@ import genro_asgi.middleware.wsgi
 import genro_asgi.middleware.wsgi_gateway
 from genro_asgi.executors.thread import ThreadExecutor
 from genro_asgi.middleware.wsgi import WSGIMiddleware
-from genro_asgi.middleware.wsgi.threads import DEFAULT_WORKERS, WsgiThreads
+from genro_asgi.middleware.wsgi.bridge import DEFAULT_WORKERS
 
 pytestmark = pytest.mark.asyncio
 
@@ -178,48 +178,3 @@ async def test_threads_even_where_executors_are_bypassed(host: Any, monkeypatch:
     assert WSGIMiddleware(hello).pool.max_workers == DEFAULT_WORKERS
     client = await host.ask(lambda e, s: hello(e, s) if threading.current_thread().daemon else None)
     assert client.body == b"hello"
-
-
-async def test_a_parked_thread_is_replaced(host: Any) -> None:
-    pool = WsgiThreads(1)
-    parked, go_on = threading.Event(), threading.Event()
-
-    def wait_for_a_client() -> str:
-        pool.park()
-        parked.set()
-        assert go_on.wait(10)
-        pool.unpark()
-        return "first"
-
-    first = pool.run(wait_for_a_client)
-    second = pool.run(lambda: "second")
-    assert await asyncio.wait_for(second, 10) == "second"
-    assert parked.is_set()
-    assert pool.metrics()["parked"] == 1
-    assert pool.metrics()["workers"] == 2
-    assert pool.metrics()["max_workers"] == 1
-    go_on.set()
-    assert await asyncio.wait_for(first, 10) == "first"
-    assert pool.metrics()["parked"] == 0
-    await pool.shutdown()
-
-
-async def test_only_so_many_are_replaced() -> None:
-    pool = WsgiThreads(1, max_parked=1)
-    go_on = threading.Event()
-    count: list[int] = []
-
-    def wait_for_a_client() -> None:
-        count.append(1)
-        pool.park()
-        assert go_on.wait(10)
-        pool.unpark()
-
-    jobs = [pool.run(wait_for_a_client) for _ in range(4)]
-    while len(count) < 2:
-        await asyncio.sleep(0.001)
-    await asyncio.sleep(0.01)
-    assert len(count) == 2
-    go_on.set()
-    await asyncio.wait_for(asyncio.gather(*jobs), 10)
-    await pool.shutdown()

@@ -23,8 +23,21 @@ class Loop:
         return self.closed
 
 
+class Parking:
+    """A pool, as far as a gate tells it."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def park(self) -> None:
+        self.steps.append("park")
+
+    def unpark(self) -> None:
+        self.steps.append("unpark")
+
+
 def gate_at(loop: Any = None, parking: Any = None) -> Gate:
-    return Gate(loop or Loop(), parking)
+    return Gate(loop or Loop(), parking or Parking())
 
 
 def input_of(length: int | None, wake: Callable[[], None] = lambda: None, **options: Any) -> WsgiInput:
@@ -263,18 +276,14 @@ def test_a_gate_gives_up_when_its_loop_is_closed(monkeypatch: pytest.MonkeyPatch
         gate_at(loop).wait(lambda: False)
 
 
-def test_a_wait_is_parked_when_it_gets_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[str] = []
-
-    class Parking:
+def test_a_wait_is_parked_when_it_gets_long() -> None:
+    class Opening(Parking):
         def park(self) -> None:
-            steps.append("park")
+            super().park()
             gate.open()
 
-        def unpark(self) -> None:
-            steps.append("unpark")
-
     answers = iter([False, False, True])
-    gate = gate_at(parking=Parking())
+    parking = Opening()
+    gate = gate_at(parking=parking)
     assert gate.wait(lambda: next(answers))
-    assert steps == ["park", "unpark"]
+    assert parking.steps == ["park", "unpark"]

@@ -16,6 +16,8 @@ __all__ = ["WSGIMiddleware"]
 
 #: Threads of a pool of our own: applications wait for databases more than they compute.
 DEFAULT_WORKERS = 32
+#: Threads beyond those that stand in for some that wait for their clients.
+MAX_PARKED = 256
 
 logger = logging.getLogger("genro_asgi.wsgi")
 
@@ -60,7 +62,7 @@ class WSGIMiddleware:
 
     def _new_pool(self) -> ThreadExecutor:
         # No limit of its own on waiting requests: how many connections are taken is for the server to say.
-        pool = ThreadExecutor("wsgi", max_workers=self._workers, max_pending=None)
+        pool = ThreadExecutor("wsgi", max_workers=self._workers, max_pending=None, max_parked=MAX_PARKED)
         # In bypass, which the environment can ask for, a request would wait on the loop for what only the loop brings.
         pool.bypass = False
         return pool
