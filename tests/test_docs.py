@@ -27,6 +27,7 @@ import httpx
 import pytest
 import yaml
 
+import genro_asgi
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.server.server_config import ServerConfig
 
@@ -122,7 +123,7 @@ class Story:
         if block.file_name:
             path = self.directory / block.file_name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text, encoding="utf-8")
+            path.write_text(self.on_port(block.text), encoding="utf-8")
         action = getattr(self, f"tell_{block.language}", None)
         assert action is not None, f"{self.page}:{block.line}: nobody can check a {block.language!r} block"
         action(block)
@@ -150,7 +151,7 @@ class Story:
         name = block.file_name or "fragment/config.yaml"
         path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(block.text, encoding="utf-8")
+        path.write_text(self.on_port(block.text), encoding="utf-8")
         if path.name == "config.yaml":
             ServerConfig(path.parent)
         else:
@@ -279,6 +280,12 @@ def assert_is_a_verb(args: list[str]) -> None:
     env, _, verb = args[1].rpartition(":")
     envs = tomllib.loads((ROOT / "hatch.toml").read_text(encoding="utf-8"))["envs"]
     assert verb in envs[env or "default"]["scripts"], args
+
+
+def test_the_reference_holds_every_home_of_a_public_name() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/reference/*.md"))
+    documented = set(re.findall(r"^\.\. automodule:: genro_asgi\.(\S+)$", pages, re.MULTILINE))
+    assert set(genro_asgi._HOMES.values()) - documented == set()
 
 
 def page_id(page: Path) -> str:
