@@ -2,8 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Items that may wait for their reader before the worker is made to wait too.
 AHEAD = 16

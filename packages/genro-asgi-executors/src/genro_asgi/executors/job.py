@@ -85,15 +85,18 @@ class Job(asyncio.Future[R]):
         if self._updates is None:
             self._updates = deque(maxlen=MAX_UPDATES)
         self._updates.append(progress)
-        self._wake()
+        self.wake()
 
-    def _wake(self, _: object = None) -> None:
+    def wake(self, _: object = None) -> None:
+        """Let whoever iterates look again: there is something new, or the end."""
+        if self.inflow is not None:
+            self.inflow.wake()
         if self._listener is not None and not self._listener.done():
             self._listener.set_result(None)
 
     async def __aiter__(self) -> AsyncIterator[Progress]:
         """What the running function reports, until it ends; cancelling the task that iterates cancels the call."""
-        self.add_done_callback(self._wake)
+        self.add_done_callback(self.wake)
         while True:
             while self._updates:
                 yield self._updates.popleft()

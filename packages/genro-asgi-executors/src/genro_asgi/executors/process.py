@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genro_asgi.executors import wire
 from genro_asgi.executors.errors import ExecutorError
-from genro_asgi.executors.job import Job
+
+if TYPE_CHECKING:
+    from genro_asgi.executors.job import Job
 
 # How often (seconds) the end of a killed process is looked for where the kernel does not tell us.
 POLL = 0.01

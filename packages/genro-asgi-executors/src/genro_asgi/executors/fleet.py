@@ -1,0 +1,229 @@
+"""The worker processes of a pool: how they are hired, retired, killed, replaced and buried."""
+
+import asyncio
+import pickle
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Protocol
+
+from genro_asgi.executors import wire
+from genro_asgi.executors.errors import ExecutorError, RemoteTraceback, WorkerDiedError, describe
+from genro_asgi.executors.process import WorkerProcess
+from genro_asgi.executors.reference import main_module, parcel, reference
+
+# Seconds a worker gets to leave by itself (atexit, threads of its own) before it is killed.
+GRACE = 2.0
+
+
+class FleetOwner(Protocol):
+    """What a fleet tells the pool it works for."""
+
+    def on_free(self) -> None:
+        """A worker has nothing to do."""
+
+    def on_frame(self, worker: WorkerProcess, kind: int, payload: bytes) -> None:
+        """A worker that runs a job has sent something."""
+
+    def on_death(self, worker: WorkerProcess, error: ExecutorError) -> None:
+        """A worker died with a job in hand."""
+
+    def on_despair(self, error: ExecutorError) -> None:
+        """There is no worker, and no other is tried before the next call."""
+
+
+class Fleet:
+    """Workers of one event loop, replaced when they end, within `size`."""
+
+    def __init__(
+        self,
+        name: str,
+        owner: FleetOwner,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        max_calls: int | None,
+        max_rss: int | None,
+    ) -> None:
+        self.name = name
+        self.loop: asyncio.AbstractEventLoop | None = None
+        # Workers that serve, those of them that are free, and those that are on their way out.
+        self.workers: set[WorkerProcess] = set()
+        self.idle: list[WorkerProcess] = []
+        self.leaving: set[WorkerProcess] = set()
+        self.replaced = 0
+        self._owner = owner
+        self._initializer = initializer
+        self._initargs = initargs
+        self._max_calls = max_calls
+        self._max_rss = max_rss
+        self._setup: bytes | None = None
+        self._closed = False
+        # Workers that ended without a call in hand since the last answer: too many, and no other is tried.
+        self.lost = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve this loop from now on; what ran for another one is killed."""
+        self.loop = loop
+        for worker in [*self.workers, *self.leaving]:
+            worker.detach()
+            worker.attach(loop)
+        for worker in [worker for worker in self.workers if worker.job is not None]:
+            self.dispose(worker)
+
+    def hire(self) -> None:
+        """Start a worker. Raises ExecutorError when that leaves none at all."""
+        if self._setup is None:
+            self._setup = self._make_setup()
+        try:
+            worker = WorkerProcess(self._on_frame, self._on_end)
+        except ExecutorError:
+            if self.workers:
+                return
+            raise
+        assert self.loop is not None
+        self.workers.add(worker)
+        worker.attach(self.loop)
+        with suppress(ConnectionError):  # it is dead already, and its end will tell
+            worker.send(wire.SETUP, self._setup)
+
+    async def all_ready(self) -> None:
+        """Wait until every worker has run its initializer. Raises the ExecutorError of one that could not."""
+        if not all(worker.ready for worker in self.workers):
+            self._waiting.append(asyncio.get_running_loop().create_future())
+            await self._waiting[-1]
+
+    def free(self, worker: WorkerProcess) -> None:
+        """A worker has nothing to do any more."""
+        self.idle.append(worker)
+        self._owner.on_free()
+
+    def retire(self, worker: WorkerProcess) -> None:
+        """A worker has said that it leaves: replace it."""
+        self._part_with(worker)
+        worker.leaving = True
+        assert self.loop is not None
+        self.loop.call_later(GRACE, self._hurry, worker)
+        self._replace()
+
+    def dispose(self, worker: WorkerProcess) -> None:
+        """Kill a worker, whatever it runs, and replace it."""
+        worker.job = None
+        self._part_with(worker)
+        worker.kill()
+        self._replace()
+
+    async def close(self) -> None:
+        """Let the free workers go, kill the others, and wait until all are buried."""
+        self._closed = True
+        for worker in list(self.workers):
+            self._part_with(worker)
+            if worker.ready and worker.job is None:
+                worker.hang_up()
+            else:
+                worker.kill()
+        patience = monotonic() + GRACE
+        while self.leaving:
+            if monotonic() > patience:
+                for worker in self.leaving:
+                    worker.kill()
+            await asyncio.sleep(0.002)
+
+    def _make_setup(self) -> bytes:
+        initializer = None
+        if self._initializer is not None:
+            initializer = parcel(reference(self._initializer), self._initializer, self._initargs, {})
+        # What the script defines is named after the module a worker loads it as.
+        sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
+        setup = {
+            "argv": sys.argv,
+            "main": main_module(),
+            "max_calls": self._max_calls,
+            "max_rss": self._max_rss,
+            "initializer": initializer,
+        }
+        return pickle.dumps(setup, wire.PROTOCOL)
+
+    def _on_frame(self, worker: WorkerProcess, kind: int, payload: bytes) -> None:
+        if kind == wire.READY:
+            worker.ready = True
+            self._tell(None)
+            self.free(worker)
+        elif kind == wire.BROKEN:
+            self._on_broken(worker, payload)
+        elif worker.job is not None:
+            self._owner.on_frame(worker, kind, payload)
+
+    def _on_broken(self, worker: WorkerProcess, payload: bytes) -> None:
+        """Its initializer failed, and it leaves by itself. Another one would fail too: the next call has to try."""
+        cause = remote_error(payload, self._initializer)
+        error = ExecutorError(f"executor {self.name!r} cannot start a worker: its initializer raised {cause!r}")
+        error.__cause__ = cause
+        self._part_with(worker)
+        self._despair(error)
+
+    def _on_end(self, worker: WorkerProcess) -> None:
+        self.leaving.discard(worker)
+        if worker not in self.workers:
+            return
+        self.workers.discard(worker)
+        if worker in self.idle:
+            self.idle.remove(worker)
+        text = f"worker process {worker.pid} of executor {self.name!r} {worker.fate}"
+        if worker.job is not None:
+            self._owner.on_death(worker, WorkerDiedError(f"{text} while it ran {describe(worker.job.fn)}"))
+        else:
+            self.lost += 1
+        if self.lost <= 2 * (len(self.workers) + 1) + 3:
+            self._replace()
+        else:
+            self.lost = 0
+            self._despair(WorkerDiedError(f"{text} with no call in hand, like those before it; its output may say why"))
+
+    def _part_with(self, worker: WorkerProcess) -> None:
+        self.workers.discard(worker)
+        if worker in self.idle:
+            self.idle.remove(worker)
+        self.leaving.add(worker)
+
+    def _replace(self) -> None:
+        self.replaced += 1
+        if not self._closed:
+            try:
+                self.hire()
+            except ExecutorError as exc:
+                self._despair(exc)
+
+    def _hurry(self, worker: WorkerProcess) -> None:
+        if worker in self.leaving:
+            worker.kill()
+
+    def _despair(self, error: ExecutorError) -> None:
+        self._tell(error)
+        if not self.workers:
+            self._owner.on_despair(error)
+
+    def _tell(self, error: ExecutorError | None) -> None:
+        """Tell those who wait for all workers."""
+        if error is None and not all(worker.ready for worker in self.workers):
+            return
+        for waiter in self._waiting:
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+        self._waiting.clear()
+
+
+def remote_error(data: bytes, fn: object) -> BaseException:
+    """The exception a worker has sent, its traceback there as the cause."""
+    try:
+        error: BaseException
+        error, text = pickle.loads(data)
+    except Exception as exc:
+        return ExecutorError(f"{describe(fn)} raised an exception that cannot be rebuilt on this side: {exc!r}")
+    error.__cause__ = RemoteTraceback(text)
+    return error
