@@ -1,5 +1,7 @@
 import errno
 import os
+import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -107,6 +109,12 @@ def test_the_arguments_of_the_process_are_the_default(
         (["serve", "--port", "x"], "Error: command line: --port: 'x' is not valid; write a whole number from 0 to"),
         (["serve", "--port="], "Error: command line: --port: needs a value."),
         (["serve", "--fd", "x"], "Error: Invalid value for '--fd': 'x' is not a valid integer."),
+        (
+            ["serve", "--fd", "99"],
+            "Error: --fd 99: not an open socket; the parent process must open it and pass it on.",
+        ),
+        (["serve", "--fd", "-1"], "Error: --fd -1: not an open socket; "),
+        (["serve", "--uds", "none/x"], "Error: --uds none/x: there is no directory none; make it first."),
         (["serve", "nowhere"], "Error: command line: server.server_dir: "),
         (["serve", "--config", "none.yaml"], "Error: command line: config: no file 'none.yaml' in "),
         (
@@ -172,13 +180,15 @@ def test_serve_takes_the_current_directory(
 def test_serve_hands_on_what_is_for_uvicorn(run: Run, place: Path, served: list[Any]) -> None:
     for name in ("cert.pem", "key.pem"):
         (place / name).touch()
-    args = ["--uds", "s.sock", "--fd", "3", "--proxy-headers", "--forwarded-allow-ips", "10.0.0.1"]
-    assert run("serve", *args, "--ssl-certfile", "cert.pem", "--ssl-keyfile", "key.pem")[0] == 0
-    assert run("serve", "--port", "0", "--no-proxy-headers")[0] == 0
+    with socket.socket() as listening:
+        fd = listening.fileno()
+        args = ["--uds", "s.sock", f"--fd={fd}", "--proxy-headers", "--forwarded-allow-ips", "10.0.0.1"]
+        assert run("serve", *args, "--ssl-certfile", "cert.pem", "--ssl-keyfile", "key.pem")[0] == 0
+    assert run("serve", "--no-proxy-headers")[0] == 0
     assert [options for _, options in served] == [
         {
             "uds": "s.sock",
-            "fd": 3,
+            "fd": fd,
             "proxy_headers": True,
             "forwarded_allow_ips": "10.0.0.1",
             "ssl_certfile": "cert.pem",
@@ -197,17 +207,24 @@ def test_a_key_needs_a_certificate(run: Run, place: Path, served: list[Any]) -> 
     ("error", "said"),
     [
         (ConfigError("Cannot listen on here."), "Cannot listen on here."),
-        (OSError(errno.EBADF, "Bad file descriptor"), "Cannot serve: [Errno 9] Bad file descriptor."),
+        (OSError(errno.EACCES, "Permission denied"), "Cannot serve: [Errno 13] Permission denied."),
+        (ssl.SSLError(1, "no start line"), "Cannot use the certificate in cert.pem: "),
     ],
 )
-def test_what_only_the_server_finds_out(run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:
+def test_what_only_the_server_finds_out(
+    run: Run, place: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
     from genro_asgi.server.server import AsgiServer
 
     def refuse(self: Any, **options: Any) -> None:
         raise error
 
     monkeypatch.setattr(AsgiServer, "run", refuse)
-    assert run("serve") == (2, "", f"Error: {said}\n")
+    (place / "cert.pem").touch()
+    code, out, err = run("serve", "--ssl-certfile", "cert.pem")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"Error: {said}")
+    assert err.count("\n") == 1
 
 
 def test_an_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

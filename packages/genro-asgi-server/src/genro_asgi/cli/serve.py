@@ -1,5 +1,9 @@
 """`genro-asgi serve`: serve a site with uvicorn."""
 
+import os
+import ssl
+import stat
+from pathlib import Path
 from typing import Any
 
 import click
@@ -37,7 +41,23 @@ def serve(
     if "ssl_keyfile" in given and "ssl_certfile" not in given:
         raise click.UsageError("--ssl-keyfile needs --ssl-certfile.")
     server = build_server(directory, config=config, host=host, port=port, reload=reload, workers=workers)
+    _check_socket(given.get("uds"), given.get("fd"))
     try:
         server.run(**given)
+    except ssl.SSLError as error:
+        names = " and ".join(given[name] for name in ("ssl_certfile", "ssl_keyfile") if name in given)
+        raise click.ClickException(f"Cannot use the certificate in {names}: {error}.") from error
     except OSError as error:
         raise click.ClickException(f"Cannot serve: {error}.") from error
+
+
+def _check_socket(uds: str | None, fd: int | None) -> None:
+    """The mistakes uvicorn would tell with a traceback."""
+    if uds is not None and not Path(uds).absolute().parent.is_dir():
+        raise click.UsageError(f"--uds {uds}: there is no directory {Path(uds).parent}; make it first.")
+    try:
+        open_socket = fd is None or stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except (OSError, OverflowError):
+        open_socket = False
+    if not open_socket:
+        raise click.UsageError(f"--fd {fd}: not an open socket; the parent process must open it and pass it on.")
