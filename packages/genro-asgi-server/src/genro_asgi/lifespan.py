@@ -60,7 +60,8 @@ class ForeignLifespan:
         await self._to_app.put({"type": f"lifespan.{phase}"})
         await asyncio.wait((answer, self._task), return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
-            return answer.result()
+            message: Message = answer.result()
+            return message
         if not self._task.cancelled() and self._task.exception() is not None:
             logger.debug("%r does not support the lifespan protocol", self.app, exc_info=self._task.exception())
         return None

@@ -17,5 +17,10 @@ def route(router: str | None = None, /, **options: Any) -> Callable[[F], F]:
     `inline` (a sync handler that never blocks), `on_disconnect` ("cancel" or "finish"), `websocket`, `meta_...`.
     A class has one router, so the positional name that older code passes (`@route("root")`) changes nothing.
     """
-    mark: Callable[[F], F] = _route(**options)
-    return mark
+    mark = _route(**options)
+
+    def decorate(handler: F) -> F:
+        mark(handler)
+        return handler
+
+    return decorate

@@ -79,7 +79,7 @@ class BasicAuthMixin:
     _verified: dict[bytes, None]
 
     def configure_auth(self, basic: Any = None, bearer: Any = None) -> None:
-        """Take users (`{name: {password, tags}}`) and tokens (`{name: {token, tags}}`); ConfigError names what is wrong."""
+        """Take users (`{name: {password, tags}}`) and tokens (`{name: {token, tags}}`); ConfigError for wrong ones."""
         # Compared are keyed digests: neither their length nor a shared beginning tells a guesser anything.
         self._auth_key = secrets.token_bytes(32)
         self._users = {str(n): _User(str(n), _options("basic", n, o), self._auth_key) for n, o in (basic or {}).items()}

@@ -1,10 +1,10 @@
 """Turns exceptions into answers, and tells the log what the client must not know."""
 
 import logging
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from genro_asgi.exceptions import HTTPException, HTTPForbidden
+from genro_asgi.exceptions import HTTPException, HTTPForbidden, HTTPServiceUnavailable
+from genro_asgi.executors.errors import ExecutorOverloadError
 from genro_asgi.middleware.base import Middleware
 from genro_asgi.middleware.redact import redact_path
 from genro_asgi.request import BaseRequest
@@ -55,6 +55,8 @@ def as_http_exception(request: BaseRequest, exc: Exception) -> HTTPException:
     mapped = _mapped(getattr(request.endpoint, "app", None), exc)
     if mapped is not None:
         return HTTPException(mapped, str(exc) if mapped < 500 else None)
+    if isinstance(exc, ExecutorOverloadError):
+        return HTTPServiceUnavailable("The server is busy.", code="OVERLOADED", retry=True)
     if isinstance(exc, PermissionError) and exc.errno is None:
         # One that a handler raised; one of the operating system names a path and is a bug.
         return HTTPForbidden(str(exc) or None)
@@ -62,7 +64,7 @@ def as_http_exception(request: BaseRequest, exc: Exception) -> HTTPException:
 
 
 def _mapped(app: Any, exc: Exception) -> int | None:
-    error_map: Mapping[type[Exception], int] = getattr(app, "error_map", None) or {}
+    error_map: dict[type[Exception], int] = getattr(app, "error_map", None) or {}
     return next((error_map[cls] for cls in type(exc).__mro__ if cls in error_map), None)
 
 

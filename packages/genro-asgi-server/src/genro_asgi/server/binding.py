@@ -174,9 +174,7 @@ class _Code:
         if coercion.convert is None:
             self.arguments.append(f"*args[{start}:]")
             return
-        self.names["convert_rest"] = lambda values: [
-            _convert(parameter.name, coercion, value) for value in values
-        ]
+        self.names["convert_rest"] = lambda values: [_convert(parameter.name, coercion, value) for value in values]
         self.arguments.append(f"*convert_rest(args[{start}:])")
 
     def _extra(self) -> None:
@@ -225,7 +223,7 @@ def _reserved(name: str) -> bool:
 def missing(request: Any, name: str) -> Exception:
     """The error for a parameter nobody gave: 415 when it may be in a body that cannot be decoded, else 400."""
     content_type = getattr(request, "content_type", None)
-    if isinstance(request.data, bytes | str) and getattr(request, "body", b""):
+    if isinstance(request.data, bytes | str) and getattr(request, "body", None):
         return undecodable(content_type or "")
     if request.data is not None and not isinstance(request.data, dict):
         return HTTPBadRequest(f"Parameter {name!r} is missing: the body must be a JSON object.", code="VALIDATION")
@@ -239,7 +237,9 @@ def bad_value(name: str, expected: str, error: Exception) -> HTTPBadRequest:
     if isinstance(error, FieldErrors):
         details = [{"parameter": f"{name}.{where}" if where else name, "message": text} for where, text in error.fields]
         first = details[0]
-        return HTTPBadRequest(f"Parameter {first['parameter']!r}: {first['message']}.", code="VALIDATION", details=details)
+        return HTTPBadRequest(
+            f"Parameter {first['parameter']!r}: {first['message']}.", code="VALIDATION", details=details
+        )
     text = f"must be {expected}"
     return HTTPBadRequest(
         f"Parameter {name!r} {text}.", code="VALIDATION", details=[{"parameter": name, "message": text}]

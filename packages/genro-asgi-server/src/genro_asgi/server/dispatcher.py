@@ -6,7 +6,7 @@ waiting (a body to read, a password to hash, a thread to run in) it hands back a
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from genro_asgi.exceptions import (
     HTTPNotFound,
     HTTPServiceUnavailable,
     HTTPUnauthorized,
+    HTTPUriTooLong,
 )
 from genro_asgi.middleware.base import Middleware, hooks_of
 from genro_asgi.middleware.errors import ErrorsMiddleware, answer_for, log_failure
@@ -29,7 +30,6 @@ from genro_asgi.middleware.limits import LimitsMiddleware
 from genro_asgi.rendering import ENCODERS, encoder_for
 from genro_asgi.request import BaseRequest
 from genro_asgi.response import Response, as_response
-from genro_asgi.server.route_watch import STAMP
 from genro_asgi.server.routes import Endpoint, RouteTable
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ __all__ = ["NOT_FOUND", "ROUTER_ERRORS", "Dispatcher"]
 logger = logging.getLogger("genro_asgi")
 
 #: What genro-routes' error codes mean to a client.
-ROUTER_ERRORS: dict[str, type[HTTPException]] = {
+ROUTER_ERRORS: dict[str, Callable[[], HTTPException]] = {
     "not_found": HTTPNotFound,
     "not_authorized": HTTPForbidden,
     "not_authenticated": HTTPUnauthorized,
@@ -77,11 +77,12 @@ class Dispatcher:
     def enter(self, request: BaseRequest, path: str, method: str, slow: bool) -> Any:
         """Resolve and call: the handler's value, or an awaitable of it. `slow` is a request with more than a path."""
         table = self.table
-        if table.stamp != STAMP[0]:
+        if table.stale:
             table.refresh()
         endpoint = table.exact.get(path)
         args: tuple[str, ...] = ()
         if endpoint is None:
+            self.check_path(path)
             found = table.resolve(path)
             if found is None:
                 return self.missing(request, path)
@@ -92,6 +93,11 @@ class Dispatcher:
         if slow or not endpoint.plain:
             return self.admit(request, endpoint, args)
         return (endpoint.calls[len(args)] if len(args) < len(endpoint.calls) else endpoint.calls[-1])(request, args)
+
+    def check_path(self, path: str) -> None:
+        """414 for a path no endpoint can have."""
+        if self.head is not None and len(path) > self.head.url:
+            raise HTTPUriTooLong(f"The URL is longer than {self.head.url} bytes.")
 
     def missing(self, request: BaseRequest, path: str) -> Any:
         """What a path without an endpoint gets: the front page for `/`, else 404."""
@@ -110,10 +116,11 @@ class Dispatcher:
 
     async def admit(self, request: Any, endpoint: Endpoint, args: tuple[str, ...]) -> Any:
         """The longer way to the handler: deadline, credentials, body, thread; refused requests cost no body."""
-        request.start_deadline(endpoint.timeout)
+        if endpoint.timeout is not None or request.has_deadline:
+            request.start_deadline(endpoint.timeout)
         if endpoint.websocket:
             raise HTTPException(426, "This place speaks WebSocket only.", headers=[("Upgrade", "websocket")])
-        if endpoint.guarded or request.has_credentials or self.server.always_authenticate:
+        if endpoint.guarded or self.always_slow or request.has_credentials:
             await self.authorise(request, endpoint)
         if endpoint.body_stream:
             request.max_body = endpoint.max_body

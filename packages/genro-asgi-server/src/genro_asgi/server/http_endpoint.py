@@ -6,6 +6,7 @@ from time import time
 from types import CoroutineType
 from typing import Any
 
+from genro_asgi.body import check_length, decode_json
 from genro_asgi.exceptions import (
     HTTPException,
     HTTPGatewayTimeout,
@@ -13,10 +14,10 @@ from genro_asgi.exceptions import (
     HTTPRequestTimeout,
     HTTPServiceUnavailable,
 )
-from genro_asgi.middleware.errors import log_failure
-from genro_asgi.rendering import CONTENT_LENGTHS, ENCODERS
 from genro_asgi.executors.thread import ThreadExecutor
 from genro_asgi.limits import Limits
+from genro_asgi.middleware.errors import log_failure
+from genro_asgi.rendering import CONTENT_LENGTHS, ENCODERS
 from genro_asgi.request import (
     UNREAD,
     BaseRequest,
@@ -27,7 +28,6 @@ from genro_asgi.request import (
 )
 from genro_asgi.response import Response, error_response
 from genro_asgi.server.dispatcher import NOT_FOUND, Dispatcher
-from genro_asgi.server.route_watch import STAMP
 from genro_asgi.server.routes import RouteTable
 from genro_asgi.server.sweeper import Sweeper
 from genro_asgi.types import Receive, Scope, Send
@@ -48,15 +48,34 @@ _SPECIAL = frozenset(
     (b"content-length", b"transfer-encoding", b"authorization", b"x-request-timeout", b"x-tytx-transport")
 )
 
+_NO_HEADERS: tuple[tuple[bytes, ...], tuple[bytes, ...]] = ((), ())
+
 _not_found = error_response(HTTPNotFound())
 NOT_FOUND_HEADERS, NOT_FOUND_BODY = tuple(_not_found.raw_headers), _not_found.body
 
 #: What the reason of a cancellation tells the client, when there still is one.
-_CANCELLED: dict[str, type[HTTPException]] = {
+_CANCELLED: dict[str, Callable[[], HTTPException]] = {
     "deadline": HTTPGatewayTimeout,
     "body": HTTPRequestTimeout,
     "shutdown": HTTPServiceUnavailable,
 }
+
+
+class HeadProfile:
+    """What the names of a head say before any value is looked at."""
+
+    __slots__ = ("json_body", "length_at", "plain", "size", "type_at")
+
+    def __init__(self, names: tuple[bytes, ...]) -> None:
+        special = _SPECIAL.intersection(names)
+        #: Bytes of all names; beyond any limit when a name came twice, so that the head is looked at closely.
+        self.size = len(b"".join(names)) if len(set(names)) == len(names) else 1 << 62
+        #: Nothing asks for the longer way.
+        self.plain = not special
+        #: A body follows, and nothing else is special.
+        self.json_body = special == {b"content-length"} and b"content-type" in names
+        self.length_at = names.index(b"content-length") if self.json_body else 0
+        self.type_at = names.index(b"content-type") if self.json_body else 0
 
 
 class HttpEndpoint:
@@ -87,12 +106,15 @@ class HttpEndpoint:
         self._request_class = type(factory.__name__, (factory,), {"__slots__": (), **shared})
         self._own_init = factory.init is not HttpRequest.init
         self._live = self.request_registry.live
-        self._profiles: dict[tuple[bytes, ...], tuple[int, bool]] = {}
+        self._profiles: dict[tuple[bytes, ...], HeadProfile] = {}
         head = self.dispatcher.head
         no_limit = 1 << 62
         self._head_count = head.count if head is not None else no_limit
         self._head_size = head.size if head is not None else no_limit
         self._head_url = head.url if head is not None else no_limit
+        self._max_body = self.limits.max_body
+        # A Content-Length with fewer digits than the limit is below it.
+        self._length_digits = len(str(self._max_body)) - 1
         self.set_draining(False)
 
     def set_draining(self, draining: bool) -> None:
@@ -110,8 +132,6 @@ class HttpEndpoint:
             return
         request = new_request(self._request_class)
         request.scope = scope
-        raw = scope["headers"]
-        request.header_map = headers = dict(raw)
         request._receive = receive
         request.created_at = time()
         request.task = task = task_of(self._loop)
@@ -127,25 +147,50 @@ class HttpEndpoint:
         error: BaseException | None = None
         try:
             try:
-                path, method = scope["path"], scope["method"]
-                names_size, plain = self._profiles.get(tuple(headers)) or self._profile(headers)
+                path, method, headers = scope["path"], scope["method"], scope["headers"]
+                names, values = zip(*headers) if headers else _NO_HEADERS  # noqa: B905
+                profile = self._profiles.get(names) or self._learn(names)
                 if (
-                    len(headers) != len(raw)
-                    or len(raw) > self._head_count
+                    len(names) > self._head_count
                     # Joining is the cheapest way to add up some lengths in Python.
-                    or names_size + len(b"".join(headers.values())) > self._head_size
-                    or len(path) + len(scope["query_string"]) > self._head_url
-                ) and self.dispatcher.head is not None:
-                    self.dispatcher.head.check(scope)
-                plain = plain and self._plain and method == "GET" and not scope.get("root_path")
-                endpoint = self.table.exact.get(path) if plain and STAMP[0] == self.table.stamp else None
-                if endpoint is not None and endpoint.quick:
+                    or profile.size + len(b"".join(values)) > self._head_size
+                    # The path of an endpoint is short; how long another one is, is asked when it is looked for.
+                    or len(scope["query_string"]) > self._head_url
+                ):
+                    self._check_head(scope)
+                plain = self._plain and not scope.get("root_path")
+                endpoint = self.table.exact.get(path) if plain else None
+                if endpoint is None or not endpoint.plain or method not in endpoint.methods:
+                    plain = plain and profile.plain and method == "GET"
+                    if plain:
+                        value = self.dispatcher.enter(request, path, method, False)
+                    else:
+                        value = await self._run(request, scope, receive, send)
+                elif profile.plain and method == "GET":
                     request.endpoint = endpoint
                     bare = endpoint.bare
                     value = bare() if bare is not None else endpoint.calls[0](request, ())
-                elif plain:
-                    value = self.dispatcher.enter(request, path, "GET", False)
+                elif profile.json_body and not endpoint.body_stream and endpoint.max_body is None and method != "HEAD":
+                    # A small JSON body is the other common case: it is taken here, without a coroutine for it.
+                    request.endpoint = endpoint
+                    request.phase = "body"
+                    announced = values[profile.length_at]
+                    if not announced.isdigit() or len(announced) > self._length_digits:
+                        check_length(announced, self._max_body)
+                    message = await receive()
+                    if message["type"] != "http.request" or message.get("more_body", False):
+                        request._body = await request.read_rest(message)
+                    else:
+                        request._body = message.get("body", b"")
+                    request.body_read = True
+                    request.phase = "handler"
+                    if values[profile.type_at] == b"application/json" and request._body:
+                        request._data = decode_json(request._body)
+                    else:
+                        request.parse_body()
+                    value = endpoint.calls[0](request, ())
                 else:
+                    plain = False
                     value = await self._run(request, scope, receive, send)
                 if value.__class__ is CoroutineType:
                     value = await value
@@ -183,17 +228,18 @@ class HttpEndpoint:
             if request.extra:
                 await self._finish(request, error)
 
-    def _profile(self, headers: dict[bytes, bytes]) -> tuple[int, bool]:
-        """What the names of a head say: their length together, and that none of them asks for the longer way.
-
-        A client sends the same names again and again, so it is worked out once for each combination.
-        """
-        profile = len(b"".join(headers)), _SPECIAL.isdisjoint(headers)
+    def _learn(self, names: tuple[bytes, ...]) -> "HeadProfile":
+        """The profile of a combination of header names; clients send the same one again and again."""
+        profile = HeadProfile(names)
         if len(self._profiles) >= 1024:
             self._profiles.clear()
-        if profile[0] < 4096:
-            self._profiles[tuple(headers)] = profile
+        if profile.size < 4096:
+            self._profiles[names] = profile
         return profile
+
+    def _check_head(self, scope: Scope) -> None:
+        if self.dispatcher.head is not None:
+            self.dispatcher.head.check(scope)
 
     async def detour(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Hand the scope to whoever takes it before the routes do; False when nobody does."""
@@ -209,8 +255,6 @@ class HttpEndpoint:
         """The value for a request that is more than a path: hooks, then the longer way through the dispatcher."""
         if self._own_init:
             await request.init(scope, receive, send, defer_body=True)
-        if b"x-tytx-transport" in request.header_map:
-            request.tytx_mode  # noqa: B018 - an unknown transport is refused before anything else happens
         for hook in self.dispatcher.before:
             answer = hook(request)
             if answer is not None:

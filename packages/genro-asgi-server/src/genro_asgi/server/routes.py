@@ -14,7 +14,7 @@ from genro_routes.plugins._base_plugin import BasePlugin, MethodEntry
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.rendering import HeaderPair, content_type_pair
 from genro_asgi.server.binding import Binder, Call
-from genro_asgi.server.route_watch import STAMP
+from genro_asgi.server.route_watch import watch
 
 __all__ = ["ANY_METHOD", "Endpoint", "RouteTable"]
 
@@ -28,10 +28,10 @@ class Endpoint:
     """One handler, ready to be called: everything about it that a request needs, worked out once."""
 
     __slots__ = (
-        "allow", "app", "async_generator", "bare", "binder", "body_stream", "calls", "deny", "entry", "finish_on_disconnect",
-        "generator", "guarded", "handler_name", "inline", "is_async", "max_args", "max_body", "media_type",
-        "media_type_pair", "metadata", "methods", "name", "path", "plain", "quick", "router", "rule", "threaded", "timeout",
-        "websocket",
+        "allow", "app", "async_generator", "bare", "binder", "body_stream", "calls", "deny", "entry",
+        "finish_on_disconnect", "generator", "guarded", "handler_name", "inline", "is_async", "max_args",
+        "max_body", "media_type", "media_type_pair", "metadata", "methods", "name", "path", "plain", "quick",
+        "router", "rule", "threaded", "timeout", "websocket",
     )  # fmt: skip
 
     calls: list[Call]
@@ -144,7 +144,7 @@ class RouteTable:
         self.root = root
         self._app_of = app_of
         self._default_deny = default_deny
-        self.stamp = -1
+        self.stale = True
         #: Endpoints by the exact path of a request that leaves nothing over.
         self.exact: dict[str, Endpoint] = {}
         #: Entries that take what follows them, by the exact path before it.
@@ -153,16 +153,22 @@ class RouteTable:
         self.entries: dict[str, Endpoint] = {}
         self.branches: dict[str, _Branch] = {}
 
+        watch(self)
+
+    def tree_changed(self) -> None:
+        """Forget everything: the next request finds nothing in `exact` and has the table compiled again."""
+        self.stale = True
+        self.exact, self.heads = {}, {}
+
     def refresh(self) -> None:
         """Compile the tree again if it has changed since the last time."""
-        while self.stamp != STAMP[0]:
-            stamp = STAMP[0]
+        while self.stale:
             self.exact, self.heads, self.entries, self.branches = {}, {}, {}, {}
+            # Binding a router for the first time registers its entries, which is a change itself.
+            self.stale = False
             self._add_router("", self.root, ())
-            # Binding a router for the first time registers its entries, which counts as a change.
-            self.stamp = stamp
 
-    def _add_router(self, prefix: str, router: Router, above: tuple[int, ...]) -> None:
+    def _add_router(self, prefix: str, router: Any, above: tuple[int, ...]) -> None:
         if id(router) in above:
             return  # a router included below itself: the paths repeat without end, the first round is enough
         branch = self.branches[prefix] = _Branch(router)

@@ -74,7 +74,7 @@ def run(server: "AsgiServer", host: str | None, port: int | None, **options: Any
         if config.should_reload:
             ChangeReload(config, target=uvicorn_server.run, sockets=[sock]).run()
         else:
-            Multiprocess(config, target=uvicorn_server.run, sockets=[sock]).run()
+            Multiprocess(config, sockets=[sock]).run()
     finally:
         sock.close()
 

@@ -202,7 +202,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self.prepare_http()
 
     def add_middleware(self, middleware: Any, **options: Any) -> None:
-        """Put a classic ASGI middleware class (`middleware(app, **options)`) around the server; the last is outermost."""
+        """Put a classic ASGI middleware, `middleware(app, **options)`, around the server; the last is outermost."""
         self._classic.append((middleware, options))
         stack: ASGIApp = self._inside
         for cls, cls_options in self._classic:
@@ -303,7 +303,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         return self.pools.executor(name, **options)
 
     def spawn(self, work: Any, request: BaseRequest | None = None) -> asyncio.Task[Any]:
-        """Run a coroutine in the server's own task set: it outlives the client, and the server waits for it at the end."""
+        """Run a coroutine in the server's own tasks: it outlives the client, and the server waits for it at the end."""
         task = asyncio.ensure_future(self._logged(work, request.id if request is not None else "-"))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -341,11 +341,11 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     def on_shutdown(self) -> Any:
         """Called after the applications have stopped, sync or async."""
 
-    async def drain(self, timeout: float | None = None) -> None:
-        """Take no more work, wait for what is in flight up to `timeout` seconds, then cancel it."""
+    async def drain(self, seconds: float | None = None) -> None:
+        """Take no more work, wait for what is in flight up to `seconds`, then cancel it."""
         self.set_draining(True)
-        seconds = self.config.server.timeout_graceful if timeout is None else timeout
-        deadline = asyncio.get_running_loop().time() + (30.0 if seconds is None else seconds)
+        allowed = self.config.server.timeout_graceful if seconds is None else seconds
+        deadline = asyncio.get_running_loop().time() + (30.0 if allowed is None else allowed)
         await self._wait_until(deadline)
         for request in list(self.request_registry.live.values()):
             if isinstance(request, HttpRequest):
@@ -385,4 +385,3 @@ def _pattern(endpoint: Endpoint) -> str:
     """The path of an endpoint with its positional parameters in braces."""
     required = [p.name for p in endpoint.binder.path_names if p.default is inspect.Parameter.empty]
     return "/".join([endpoint.path, *(f"{{{name}}}" for name in required)])
-

@@ -39,6 +39,8 @@ class Sweeper:
         self._timer = loop.call_later(PERIOD, self._round, loop)
 
     def _look_at(self, request: HttpRequest) -> None:
+        if request.phase != request.swept_phase:
+            request.swept_phase, request.ticks = request.phase, 0
         request.ticks += 1
         lasted = request.ticks * PERIOD
         if request.phase == "body":
@@ -47,9 +49,9 @@ class Sweeper:
             elif self.body_timeout is not None and lasted > self.body_timeout:
                 request.cancel("body")
             return
-        if request.phase == "handler" and self.handler_timeout is not None and request.timer is None:
-            if lasted > self.handler_timeout:
-                request.cancel("deadline")
+        limit = self.handler_timeout if request.phase == "handler" and request.timer is None else None
+        if limit is not None and lasted > limit:
+            request.cancel("deadline")
         if request.watcher is None and (request.body_read or not request.may_have_body()):
             request.extra = True
             request.watcher = asyncio.ensure_future(watch(request))

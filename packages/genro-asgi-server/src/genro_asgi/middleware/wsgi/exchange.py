@@ -268,8 +268,9 @@ class Exchange:
         if self.ended or self._stall_timeout is None:
             await self._send(message)
             return
+        clock = asyncio.timeout(self._stall_timeout)
         try:
-            async with asyncio.timeout(self._stall_timeout) as clock:
+            async with clock:
                 await self._send(message)
         except TimeoutError:
             if not clock.expired():
