@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     )
     from genro_asgi.executors.base import BaseExecutor
     from genro_asgi.executors.errors import ExecutorError, ExecutorOverloadError
+    from genro_asgi.executors.local import LocalExecutor
+    from genro_asgi.executors.registry import ExecutorRegistry
     from genro_asgi.executors.thread import ThreadExecutor
     from genro_asgi.executors.threadpool import iterate_in_threadpool, run_in_threadpool
     from genro_asgi.lifespan import Lifespan, ServerLifespan
@@ -94,6 +96,7 @@ __all__ = [
     "Dispatcher",
     "ExecutorError",
     "ExecutorOverloadError",
+    "ExecutorRegistry",
     "FileResponse",
     "HTMLResponse",
     "HTTPBadRequest",
@@ -119,6 +122,7 @@ __all__ = [
     "JSONResponse",
     "Lifespan",
     "Limits",
+    "LocalExecutor",
     "Message",
     "Middleware",
     "MsgRequest",
@@ -156,7 +160,7 @@ __all__ = [
     "set_current_request",
 ]
 
-# Home modules are imported when a name is first asked for: `import genro_asgi` stays under a millisecond.
+# Home modules are imported when a name is first asked for: `import genro_asgi` costs about a millisecond.
 _HOMES = {
     "REQUEST_FACTORIES": "request",
     "URL": "datastructures.url",
@@ -174,6 +178,7 @@ _HOMES = {
     "Dispatcher": "server.dispatcher",
     "ExecutorError": "executors.errors",
     "ExecutorOverloadError": "executors.errors",
+    "ExecutorRegistry": "executors.registry",
     "FileResponse": "response",
     "HTMLResponse": "response",
     "HTTPBadRequest": "exceptions",
@@ -199,6 +204,7 @@ _HOMES = {
     "JSONResponse": "response",
     "Lifespan": "lifespan",
     "Limits": "limits",
+    "LocalExecutor": "executors.local",
     "Message": "types",
     "Middleware": "middleware.base",
     "MsgRequest": "request",
