@@ -119,7 +119,8 @@ class BasicAuthMixin:
 
     def challenge(self, scheme: str = "") -> HTTPUnauthorized:
         """The 401 for credentials that are missing or wrong."""
-        name = "Basic" if scheme.lower() == "basic" or not self._tokens else "Bearer"
+        basic = scheme.lower() == "basic" or (self._users and not self._tokens)
+        name = "Basic" if basic else "Bearer"
         detail = "Invalid or expired credentials" if scheme else "Credentials are needed"
         return HTTPUnauthorized(detail, headers=[("WWW-Authenticate", f'{name} realm="api"')])
 
