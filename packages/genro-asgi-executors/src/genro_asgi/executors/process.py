@@ -43,6 +43,8 @@ class WorkerProcess:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._frames = wire.Frames()
         self._unsent = memoryview(b"")
+        if os.name != "posix" or getattr(sys, "frozen", False):
+            raise ExecutorError("worker processes need a POSIX system and an interpreter; use kind='thread' instead")
         self._sock, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         try:

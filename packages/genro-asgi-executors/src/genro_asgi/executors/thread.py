@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 from genro_asgi.executors.base import BaseExecutor, Overload
 from genro_asgi.executors.crew import Crew
+from genro_asgi.executors.errors import ExecutorError
 from genro_asgi.executors.job import CallOptions, Job
 from genro_asgi.executors.metrics import Tally
 from genro_asgi.executors.pull import END, Pull
@@ -105,8 +106,6 @@ class ThreadExecutor(BaseExecutor):
             self._admit(fn, lane.tally)
         if self.bypass:
             return self._inline(fn, partial(fn, *args, **kwargs), options)
-        if len(crew.threads) < crew.limit and len(live) + len(self._abandoned) >= len(crew.threads):
-            crew.hire()
         job: Job[R] = Job(loop=loop)
         job.owner = self
         job.options = options
@@ -123,6 +122,8 @@ class ThreadExecutor(BaseExecutor):
         lane.tally.submitted += 1
         if crew.idle and not crew.waking:
             crew.wake()
+        if len(crew.threads) < crew.limit and len(live) + len(self._abandoned) > len(crew.threads):
+            self._hire_for(job)
         if options.timeout is not None:
             job.timer = loop.call_later(options.timeout, self._expire, job)
         return job
@@ -195,6 +196,14 @@ class ThreadExecutor(BaseExecutor):
         begun = isinstance(fn, Pull) and fn.begun
         if self.closed or not (begun or self.pending < self._ceiling):
             self._refuse(tally)
+
+    def _hire_for(self, job: Job[Any]) -> None:
+        try:
+            self._crew.hire()
+        except ExecutorError:
+            self._withdraw(job)
+            job.lane.tally.failed += 1
+            raise
 
     def _lane_to(self, loop: asyncio.AbstractEventLoop) -> Lane:
         self._bury_closed()

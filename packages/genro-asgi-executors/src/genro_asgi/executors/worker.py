@@ -1,6 +1,5 @@
 """The inside of a worker process: it reads calls from its pool, runs them and writes back what became of them."""
 
-import fcntl
 import importlib
 import os
 import pickle
@@ -50,6 +49,8 @@ def die_with_parent(lifeline: int) -> None:
     The pool holds that end, and loses it only with its process. No thread watches, and a call that holds the GIL does
     not delay it: SIGIO ends a process that does not handle it.
     """
+    import fcntl  # not everywhere, and this module is read where no worker runs
+
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([lifeline], [], [], 0)[0]:
@@ -185,8 +186,9 @@ def failure(exc: BaseException, fn: Callable[..., Any] | None) -> bytes:
     """An exception and its traceback as bytes; one that does not survive the journey is replaced."""
     import traceback  # a worker that never fails starts without it
 
-    # Our own frame is of no interest.
-    trace = exc.__traceback__.tb_next if exc.__traceback__ is not None else None
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next  # our own frames are of no interest
     text = "".join(traceback.format_exception(type(exc), exc, trace))
     try:
         data = pickle.dumps((exc, text), wire.PROTOCOL)

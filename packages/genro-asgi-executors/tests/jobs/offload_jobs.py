@@ -1,0 +1,237 @@
+"""Functions for the tests of the process pools: a worker process imports this module."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from genro_asgi.executors import report
+from genro_asgi.executors.worker import in_worker
+
+loaded: Any = None
+
+
+def add(a: int, b: int = 0) -> int:
+    return a + b
+
+
+def echo(value: Any) -> Any:
+    return value
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def inside() -> bool:
+    return in_worker()
+
+
+def preload(value: Any) -> None:
+    global loaded
+    loaded = value
+
+
+def preload_model(size: int) -> None:
+    """As an initializer that reads a model does: a lot of memory, once per worker."""
+    global loaded
+    loaded = bytearray(range(256)) * (size // 256)
+
+
+def preloaded() -> Any:
+    return loaded
+
+
+def look_up(index: int) -> tuple[int, int, int]:
+    return loaded[index], len(loaded), os.getpid()
+
+
+def broken_initializer(text: str) -> None:
+    raise ValueError(text)
+
+
+def dying_initializer() -> None:
+    os._exit(7)
+
+
+def fail(text: str) -> None:
+    inner(text)
+
+
+def inner(text: str) -> None:
+    raise ValueError(text)
+
+
+class Picky(Exception):
+    """Pickles, and cannot be made again: the classic trap."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+
+
+def raise_picky() -> None:
+    raise Picky(3, "picky")
+
+
+class Unsendable(Exception):
+    def __init__(self) -> None:
+        super().__init__("unsendable")
+        self.handle = lambda: None
+
+
+def raise_unsendable() -> None:
+    raise Unsendable
+
+
+def exit_with(code: int) -> None:
+    sys.exit(code)
+
+
+def stop_iteration() -> None:
+    raise StopIteration("enough")
+
+
+def make_lambda() -> dict[str, Any]:
+    return {"rows": [1, lambda: 2]}
+
+
+class Fickle:
+    """Leaves its process, and cannot enter another."""
+
+    def __reduce__(self) -> Any:
+        return refuse, ()
+
+
+def refuse() -> None:
+    raise LookupError("not here")
+
+
+def make_fickle() -> Fickle:
+    return Fickle()
+
+
+def hang(seconds: float = 60.0) -> None:
+    report(None, str(os.getpid()))
+    time.sleep(seconds)
+
+
+def spin() -> None:
+    """Hold the GIL in C and never come back."""
+    report(None, str(os.getpid()))
+    sum(range(10**12))
+
+
+def hang_up_on_file(path: str) -> str:
+    """Run until a file appears."""
+    report(None, str(os.getpid()))
+    while not os.path.exists(path):
+        time.sleep(0.002)
+    return "released"
+
+
+def die(how: str) -> None:
+    report(None, str(os.getpid()))
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "realtime":
+        os.kill(os.getpid(), signal.SIGRTMIN + 1)
+    elif how == "segfault":
+        ctypes.string_at(0)
+    elif how == "exit":
+        os._exit(3)
+    elif how == "close":
+        os.closerange(3, 1000)
+        time.sleep(60)
+
+
+def stubborn() -> int:
+    """Do not let the process end by itself."""
+    import atexit
+
+    atexit.register(time.sleep, 60)
+    return os.getpid()
+
+
+def terminate_self() -> str:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    return "still here"
+
+
+def start_child() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    report(None, str(child.pid))
+    time.sleep(60)
+
+
+def grow(size: int) -> int:
+    global loaded
+    loaded = bytearray(size)
+    return os.getpid()
+
+
+def steps(count: int) -> str:
+    for step in range(count):
+        report(step / count, f"step {step}")
+    report(7, "beyond")
+    report(None)
+    return "done"
+
+
+def count_to(number: int) -> Iterator[int]:
+    yield from range(number)
+
+
+def count_and_fail(number: int) -> Iterator[int]:
+    yield from range(number)
+    raise ValueError("no more")
+
+
+def count_and_mark(path: str) -> Iterator[int]:
+    """Count without end; write a file when closed."""
+    try:
+        number = 0
+        while True:
+            yield number
+            number += 1
+    finally:
+        with open(path, "w") as mark:
+            mark.write("closed")
+
+
+def count_and_hang(number: int) -> Iterator[int]:
+    yield from range(number)
+    time.sleep(60)
+
+
+def items_of(value: list[Any]) -> list[Any]:
+    return value
+
+
+def yield_lambda() -> Iterator[Any]:
+    yield 1
+    yield lambda: 2
+
+
+def use_pool() -> Any:
+    import asyncio
+
+    from genro_asgi.executors import LocalExecutor
+
+    async def main() -> int:
+        return await LocalExecutor("nested").run(add, 1)
+
+    return asyncio.run(main())
+
+
+async def coroutine() -> int:
+    return 1
+
+
+def work(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()

@@ -1,0 +1,503 @@
+"""Processes that die, hang, swell or are left: only the call in hand is lost, and the pool heals."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+import offload_jobs as jobs
+import pytest
+
+from genro_asgi.executors import (
+    ExecutorError,
+    ExecutorTimeoutError,
+    LocalExecutor,
+    Progress,
+    WorkerDiedError,
+    process,
+)
+
+Make = Callable[..., LocalExecutor]
+LINUX = sys.platform == "linux"
+
+
+async def reported(job: Any) -> int:
+    """The number a job reports first: a pid."""
+    async with aclosing(aiter(job)) as reports:
+        progress: Progress = await anext(reports)
+    return int(progress.text)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        status = Path(f"/proc/{pid}/stat")
+        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def outcomes(pool: LocalExecutor) -> dict[str, int]:
+    names = ("submitted", "completed", "failed", "cancelled", "timed_out", "pending", "abandoned", "busy")
+    metrics = pool.metrics()
+    return {name: metrics[name] for name in names if metrics[name]}
+
+
+@pytest.fixture(params=["told by the kernel", "found by looking"])
+def exit_watch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once as on Linux, once as on systems without pidfd_open."""
+    if request.param == "found by looking":
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    elif not hasattr(os, "pidfd_open"):
+        pytest.skip("no pidfd_open here")
+
+
+@pytest.mark.parametrize(
+    ("how", "fate"),
+    [
+        ("kill", "was killed by SIGKILL"),
+        ("segfault", "was killed by SIGSEGV"),
+        ("exit", "ended with exit code 3"),
+        ("realtime", "was killed by signal"),
+        ("close", "was killed by SIGKILL"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_a_worker_that_dies_fails_only_its_own_call(
+    processes: Make, exit_watch: None, no_leak: None, how: str, fate: str
+) -> None:
+    pool = processes(max_workers=2)
+    await pool.warm_up()
+    dying = pool.run(jobs.die, how)
+    others = [pool.run(jobs.work, 0.01) for _ in range(6)]
+    pid = await reported(dying)
+    with pytest.raises(
+        WorkerDiedError, match=f"worker process {pid} of executor 'p' {fate}.* while it ran offload_jobs"
+    ):
+        await dying
+    assert pid not in await asyncio.gather(*others)
+    await until(lambda: pool.workers == 2)
+    assert outcomes(pool) == {"submitted": 7, "completed": 6, "failed": 1}
+    assert pool.metrics()["replaced"] == 1
+    await pool.shutdown()
+
+
+@pytest.mark.asyncio
+async def test_a_worker_killed_from_outside_fails_its_call(processes: Make) -> None:
+    pool = processes()
+    job = pool.run(jobs.hang)
+    os.kill(await reported(job), signal.SIGKILL)
+    with pytest.raises(WorkerDiedError):
+        await job
+    assert await pool.run(jobs.add, 1) == 1
+
+
+@pytest.mark.asyncio
+async def test_idle_workers_that_are_killed_are_replaced(processes: Make, exit_watch: None) -> None:
+    pool = processes(max_workers=2)
+    await pool.warm_up()
+    for _ in range(3):
+        before = {worker.pid for worker in pool._fleet.workers}
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda before=before: not before & {worker.pid for worker in pool._fleet.workers})
+        await until(lambda: len(pool._fleet.idle) == 2)
+    assert await pool.run(jobs.add, 1) == 1
+    assert outcomes(pool) == {"submitted": 1, "completed": 1}
+
+
+@pytest.mark.asyncio
+async def test_a_call_given_to_a_worker_that_died_in_its_sleep_goes_to_another(processes: Make) -> None:
+    """Its death has not been noticed, but nothing was read from its socket."""
+    pool = processes()
+    await pool.warm_up()
+    (worker,) = pool._fleet.workers
+    os.kill(worker.pid, signal.SIGKILL)
+    while alive(worker.pid):  # noqa: ASYNC110
+        time.sleep(0.001)  # noqa: ASYNC251 - the loop must not notice
+    assert await pool.run(jobs.add, 1, 2) == 3
+    assert outcomes(pool) == {"submitted": 1, "completed": 1}
+
+
+@pytest.mark.asyncio
+async def test_a_stream_delivers_what_came_before_the_death(processes: Make) -> None:
+    pool, seen = processes(), []
+    stream = pool.stream(jobs.count_and_hang, 20)
+    async with asyncio.timeout(15):
+        seen = [await anext(stream) for _ in range(5)]
+        os.kill(next(iter(pool._fleet.workers)).pid, signal.SIGKILL)
+        with pytest.raises(WorkerDiedError):
+            while True:
+                seen.append(await anext(stream))
+    assert seen == list(range(20))
+
+
+@pytest.mark.asyncio
+async def test_workers_that_die_while_they_start_do_not_spin(processes: Make) -> None:
+    pool = processes(max_workers=2, initializer=jobs.dying_initializer)
+    job, stream = pool.run(jobs.add, 1), pool.stream(jobs.count_to, 1)
+    reading = asyncio.create_task(anext(stream))
+    for waiting in (job, reading):
+        with pytest.raises(WorkerDiedError, match="ended with exit code 7 with no call in hand, like those before it"):
+            await waiting
+    with pytest.raises(WorkerDiedError):
+        await pool.warm_up()
+    await until(lambda: pool.workers == 0)
+    assert pool.metrics()["replaced"] < 40
+
+
+@pytest.mark.asyncio
+async def test_no_process_can_be_started(processes: Make, monkeypatch: pytest.MonkeyPatch, no_leak: None) -> None:
+    pool = processes(max_workers=2)
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", refuse)
+        with pytest.raises(
+            ExecutorError, match="a worker process cannot be started: .*Resource temporarily unavailable"
+        ):
+            pool.run(jobs.add, 1)
+    assert pool.pending == 0
+    first = pool.run(jobs.hang, 0.05)
+    await reported(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", refuse)
+        assert await pool.run(jobs.add, 1) == 1  # one worker is enough to go on
+        dying = pool.run(jobs.die, "exit")
+        queued = pool.run(jobs.add, 1)
+        with pytest.raises(WorkerDiedError):
+            await dying
+        with pytest.raises(ExecutorError, match="a worker process cannot be started"):
+            await queued
+    assert await pool.run(jobs.add, 1) == 1
+    await pool.shutdown()
+
+
+@pytest.mark.parametrize(("what", "value"), [("os.name", "nt"), ("sys.frozen", True)])
+@pytest.mark.asyncio
+async def test_systems_without_processes_of_this_kind(
+    processes: Make, monkeypatch: pytest.MonkeyPatch, what: str, value: Any
+) -> None:
+    module, _, name = what.partition(".")
+    monkeypatch.setattr(getattr(process, module), name, value, raising=False)
+    with pytest.raises(ExecutorError, match="use kind='thread' instead"):
+        processes().run(jobs.add, 1)
+    monkeypatch.undo()
+
+
+@pytest.mark.asyncio
+async def test_a_timeout_kills_and_replaces_the_worker(processes: Make, exit_watch: None, no_leak: None) -> None:
+    pool = processes(timeout=0.1)
+    await pool.warm_up()
+    job = pool.run(jobs.spin)
+    pid = await reported(job)
+    with pytest.raises(ExecutorTimeoutError, match=r"offload_jobs.spin ran longer than 0.1 s in executor 'p'"):
+        await job
+    await until(lambda: not alive(pid))
+    assert await pool.run(jobs.add, 1) == 1
+    assert outcomes(pool) == {"submitted": 2, "completed": 1, "timed_out": 1}
+    assert pool.metrics()["replaced"] == 1
+    await pool.shutdown()
+
+
+@pytest.mark.asyncio
+async def test_a_timeout_of_one_call_and_of_none(processes: Make) -> None:
+    pool = processes(timeout=0.05)
+    await pool.warm_up()
+    assert await pool.options(timeout=float("inf")).run(jobs.work, 0.1) > 0
+    assert await pool.options(timeout=10).run(jobs.work, 0.1) > 0
+    with pytest.raises(ExecutorTimeoutError):
+        await pool.run(jobs.work, 10)
+
+
+@pytest.mark.asyncio
+async def test_waiting_in_the_queue_is_not_running(processes: Make) -> None:
+    pool = processes()
+    await pool.warm_up()
+    first, second = pool.run(jobs.work, 0.3), pool.options(timeout=0.2).run(jobs.add, 1)
+    await first
+    assert await second == 1
+
+
+@pytest.mark.asyncio
+async def test_each_item_of_a_stream_has_its_own_time(processes: Make) -> None:
+    pool = processes(timeout=0.3)
+    await pool.warm_up()
+    stream, seen = pool.stream(jobs.count_and_hang, 10), []
+
+    async def read() -> None:
+        async for item in stream:
+            seen.append(item)
+            await asyncio.sleep(0.05)
+
+    with pytest.raises(ExecutorTimeoutError):
+        await read()
+    assert seen == list(range(10))
+
+
+@pytest.mark.asyncio
+async def test_a_slow_reader_does_not_time_the_worker_out(processes: Make) -> None:
+    pool = processes(timeout=0.1)
+    await pool.warm_up()
+    async with aclosing(pool.stream(jobs.count_to, 10**9)) as items:
+        assert await anext(items) == 0
+        await asyncio.sleep(0.35)
+        assert [await anext(items) for _ in range(100)] == list(range(1, 101))
+    assert pool.metrics()["timed_out"] == 0
+
+
+@pytest.mark.asyncio
+async def test_cancelling_queued_work_is_immediate(processes: Make, tmp_path: Path) -> None:
+    pool = processes()
+    first = pool.run(jobs.hang_up_on_file, str(tmp_path / "go"))
+    await reported(first)
+    task = asyncio.create_task(wait_for(pool.run(jobs.add, 1)))
+    await asyncio.sleep(0)
+    assert pool.metrics()["queued"] == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (pool.metrics()["queued"], pool.pending) == (0, 1)
+    (tmp_path / "go").touch()
+    assert await first == "released"
+    assert outcomes(pool) == {"submitted": 2, "completed": 1, "cancelled": 1}
+
+
+async def wait_for(job: Any) -> Any:
+    return await job
+
+
+@pytest.mark.asyncio
+async def test_cancelled_running_work_finishes_unless_told_otherwise(processes: Make, tmp_path: Path) -> None:
+    pool = processes()
+    job = pool.run(jobs.hang_up_on_file, str(tmp_path / "go"))
+    pid = await reported(job)
+    job.cancel()
+    assert outcomes(pool) == {"submitted": 1, "cancelled": 1, "abandoned": 1, "busy": 1}
+    (tmp_path / "go").touch()
+    assert await pool.run(jobs.pid) == pid
+    assert outcomes(pool) == {"submitted": 2, "completed": 1, "cancelled": 1}
+
+
+@pytest.mark.asyncio
+async def test_cancelled_running_work_can_be_killed(processes: Make, no_leak: None) -> None:
+    pool = processes(on_cancel="kill")
+    task = asyncio.create_task(wait_for(pool.run(jobs.spin)))
+    await until(lambda: bool(pool._live) and next(iter(pool._live)).progress is not None)
+    (worker,) = pool._fleet.workers
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert pool.pending == 0
+    assert await pool.run(jobs.pid) != worker.pid
+    assert not alive(worker.pid)
+    assert outcomes(pool) == {"submitted": 2, "completed": 1, "cancelled": 1}
+    await pool.shutdown()
+
+
+@pytest.mark.asyncio
+async def test_a_timeout_frees_the_worker_of_a_call_nobody_awaits(processes: Make) -> None:
+    pool = processes(timeout=0.2)
+    job = pool.run(jobs.hang)
+    await reported(job)
+    job.cancel()
+    assert await pool.options(timeout=5).run(jobs.add, 1) == 1
+    assert outcomes(pool) == {"submitted": 2, "completed": 1, "cancelled": 1}
+
+
+@pytest.mark.asyncio
+async def test_a_worker_killed_while_it_finishes_for_nobody(processes: Make) -> None:
+    pool = processes()
+    job = pool.run(jobs.hang)
+    pid = await reported(job)
+    job.cancel()
+    os.kill(pid, signal.SIGKILL)
+    assert await pool.run(jobs.add, 1) == 1
+    assert outcomes(pool) == {"submitted": 2, "completed": 1, "cancelled": 1}
+
+
+@pytest.mark.asyncio
+async def test_workers_are_replaced_after_their_share_of_tasks(
+    processes: Make, exit_watch: None, no_leak: None
+) -> None:
+    pool = processes(max_tasks_per_worker=3)
+    pids = [await pool.run(jobs.pid) for _ in range(9)]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 3]
+    assert pool.metrics()["replaced"] == 3
+    await pool.shutdown()
+
+
+@pytest.mark.asyncio
+async def test_failures_and_streams_count_as_tasks(processes: Make) -> None:
+    pool = processes(max_tasks_per_worker=2)
+    first = await pool.run(jobs.pid)
+    with pytest.raises(ValueError, match="x"):
+        await pool.run(jobs.fail, "x")
+    second = await pool.run(jobs.pid)
+    assert second != first
+    assert [item async for item in pool.stream(jobs.count_to, 3)] == [0, 1, 2]
+    assert await pool.run(jobs.pid) != second
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_swells_is_replaced(processes: Make) -> None:
+    pool = processes(max_rss_per_worker=150 << 20)
+    slim = await pool.run(jobs.pid)
+    assert await pool.run(jobs.pid) == slim
+    assert await pool.run(jobs.grow, 200 << 20) == slim
+    assert await pool.run(jobs.pid) != slim
+    assert pool.metrics()["replaced"] == 1
+
+
+@pytest.mark.asyncio
+async def test_a_retired_worker_that_will_not_leave_is_killed(processes: Make, monkeypatch: Any) -> None:
+    monkeypatch.setattr("genro_asgi.executors.fleet.GRACE", 0.05)
+    pool = processes(max_tasks_per_worker=1)
+    pid = await pool.run(jobs.stubborn)
+    assert await pool.run(jobs.add, 1) == 1
+    await until(lambda: not alive(pid))
+    await asyncio.sleep(0.06)  # the other retired worker has left by itself when its time is up
+
+
+@pytest.mark.asyncio
+async def test_programs_a_worker_started_end_with_it(processes: Make) -> None:
+    pool = processes(timeout=1)
+    child_of_timed_out = pool.run(jobs.start_child)
+    pids = [await reported(child_of_timed_out)]
+    with pytest.raises(ExecutorTimeoutError):
+        await child_of_timed_out
+    child_of_killed = pool.run(jobs.start_child)
+    pids.append(await reported(child_of_killed))
+    os.kill(next(iter(pool._fleet.workers)).pid, signal.SIGKILL)
+    with pytest.raises(WorkerDiedError):
+        await child_of_killed
+    await until(lambda: not any(map(alive, pids)))
+
+
+@pytest.mark.asyncio
+async def test_the_signals_of_a_shutdown_do_not_end_a_worker(processes: Make) -> None:
+    """A service manager signals every process; what runs is drained all the same."""
+    pool = processes()
+    assert await pool.run(jobs.terminate_self) == "still here"
+
+
+SCRIPT = """
+import asyncio, os, signal, sys
+sys.path.insert(0, {jobs!r})
+import offload_jobs as jobs
+from genro_asgi.executors import LocalExecutor
+
+async def main():
+    pool = LocalExecutor("p", max_workers=2)
+    calls = [pool.run(jobs.spin), pool.run(jobs.start_child)]
+    async for progress in calls[0]:
+        print(progress.text, flush=True)
+        break
+    async for progress in calls[1]:
+        print(progress.text, flush=True)
+        break
+    print(*[worker.pid for worker in pool._fleet.workers], flush=True)
+    await asyncio.sleep(60)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not LINUX, reason="SIGIO from a pipe is a thing of Linux")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP])
+def test_no_signal_leaves_an_orphan(tmp_path: Path, number: signal.Signals) -> None:
+    """Whatever ends the main process ends its workers, one of which never lets go of the GIL, and what they started."""
+    script = tmp_path / "main.py"
+    script.write_text(SCRIPT.format(jobs=str(Path(jobs.__file__).parent)))
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as main:
+        assert main.stdout is not None
+        pids = [int(pid) for _ in range(3) for pid in main.stdout.readline().split()]
+        assert len(pids) == 4
+        assert all(map(alive, pids))
+        main.send_signal(number)
+        main.wait(20)
+    deadline = time.monotonic() + 15
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [pid for pid in pids if alive(pid)] == []
+
+
+MAIN = """
+import asyncio
+import sys
+from dataclasses import dataclass
+from genro_asgi.executors import LocalExecutor, in_worker
+
+pool = LocalExecutor("p", max_workers=1)
+
+def run():
+    if in_worker():
+        raise RuntimeError("run() inside a worker")
+    asyncio.run(main())
+
+@dataclass
+class Point:
+    x: int
+
+@pool
+def move(point, by):
+    return Point(point.x + by), __name__, sys.argv[1:]
+
+async def main():
+    point, name, argv = await move(Point(1), 2)
+    print(point, name, argv, isinstance(point, Point))
+    try:
+        await pool.run(move.__wrapped__, Point(1), "x")
+    except TypeError as exc:
+        print("TypeError", exc)
+    await pool.shutdown()
+
+{guard}run()
+"""
+
+
+@pytest.mark.parametrize("as_module", [False, True])
+def test_functions_of_the_script_itself(tmp_path: Path, as_module: bool) -> None:
+    (tmp_path / "script.py").write_text(MAIN.format(guard='if __name__ == "__main__":\n    '))
+    how = ["-m", "script"] if as_module else [str(tmp_path / "script.py")]
+    done = subprocess.run([sys.executable, *how, "arg"], capture_output=True, text=True, cwd=tmp_path, timeout=30)
+    assert done.stdout.splitlines() == [
+        "Point(x=3) __mp_main__ ['arg'] True",
+        'TypeError unsupported operand type(s) for +: \'int\' and \'str\'',
+    ], done.stderr  # fmt: skip
+    assert done.returncode == 0
+
+
+def test_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(MAIN.format(guard=""))
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, cwd=tmp_path, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("RuntimeError: run() inside a worker")
+
+
+def test_functions_of_a_package_main_and_of_a_session_are_refused(tmp_path: Path) -> None:
+    package = tmp_path / "pack"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(MAIN.format(guard='if __name__ == "__main__":\n    '))
+    code = MAIN.format(guard="")
+    for how in (["-m", "pack"], ["-c", code]):
+        done = subprocess.run([sys.executable, *how], capture_output=True, text=True, cwd=tmp_path, timeout=30)
+        assert "ExecutorError: __main__.move is defined where a worker process cannot load it" in done.stderr
