@@ -192,8 +192,10 @@ class Dispatcher:
         response = as_response(value, metadata.get("media_type") or metadata.get("mime_type"))
         if request._response is not None and response is not request._response:
             response.status_code = request._response.status_code
-            for name, header in request._response.raw_headers:
-                response.set_header(name.decode("latin-1"), header.decode("latin-1"))
+            # The length there is that of a body which never came to be.
+            said = [pair for pair in request._response.raw_headers if pair[0] != b"content-length"]
+            names = {name for name, _ in said}
+            response.raw_headers = [*(pair for pair in response.raw_headers if pair[0] not in names), *said]
         return response
 
     async def settle(self, request: BaseRequest, value: Any) -> Response:

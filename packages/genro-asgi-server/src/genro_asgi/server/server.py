@@ -26,6 +26,7 @@ from genro_asgi.server.http_endpoint import HttpEndpoint
 from genro_asgi.server.loader import AppLoader
 from genro_asgi.server.mounts import Mounts
 from genro_asgi.server.pools import ServerPools
+from genro_asgi.server.route_watch import watch
 from genro_asgi.server.routes import ANY_METHOD, Endpoint, RouteTable
 from genro_asgi.server.server_app import ServerApplication
 from genro_asgi.server.server_config import ServerConfig
@@ -83,7 +84,8 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self.state = State()
         self.openapi_info = self.config.openapi
         self.db_registry: dict[str, Any] = {}
-        self.wsgi_app: Any = None
+        self._gateway: Any = None
+        self._prefixes: frozenset[str] | None = None
         self.has_detours = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self.apps: dict[str, Any] = {}
@@ -223,12 +225,45 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             return True
         if kind not in ("http", "websocket"):
             raise RuntimeError(f"Scope type {kind!r} is unknown; this application serves http, websocket and lifespan.")
-        mount = self.mounts.find(route_path(scope)) if self.mounts else None
-        if mount is not None:
-            await mount(scope, receive, send)
-        elif kind == "websocket":
-            await refuse_websocket(scope, receive, send)
-        return mount is not None or kind == "websocket"
+        path = route_path(scope)
+        taker: ASGIApp | None = self.mounts.find(path) if self.mounts else None
+        if taker is None and kind == "websocket":
+            taker = refuse_websocket
+        elif taker is None and self._gateway is not None and self._gateway.owns(path):
+            taker = self._gateway
+        if taker is not None:
+            await taker(scope, receive, send)
+        return taker is not None
+
+    @property
+    def wsgi_app(self) -> Any:
+        """The WSGI application that answers whatever no application of this server does; None for none."""
+        return None if self._gateway is None else self._gateway.wsgi_app
+
+    @wsgi_app.setter
+    def wsgi_app(self, app: Any) -> None:
+        if app is None:
+            self._gateway = None
+            return
+        if self._gateway is None:
+            from genro_asgi.middleware.wsgi_gateway import WsgiGateway
+
+            self._gateway = WsgiGateway(app, self._asgi_prefixes)
+        self._gateway.wsgi_app = app
+        self.has_detours = True
+
+    def _asgi_prefixes(self) -> frozenset[str]:
+        """The first segments that stay here while there is a WSGI application; worked out anew after each change."""
+        if self._prefixes is None:
+            watch(self)
+            own = {*self.route._children, *self.route._branches, *self.route._entries} - {self.route.default_entry}
+            wsgi = {name for name, app in self.apps.items() if getattr(app, "app_protocol", "asgi") != "asgi"}
+            self._prefixes = frozenset({"_server", "_sys"} | (own - wsgi))
+        return self._prefixes
+
+    def tree_changed(self) -> None:
+        """Hear of a change of the routes."""
+        self._prefixes = None
 
     async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The server as its classic middleware sees it."""
@@ -368,6 +403,8 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     async def close(self) -> None:
         """Let go of threads and timers; the server can be started again."""
         self.sweeper.stop()
+        if self._gateway is not None:
+            await self._gateway.shutdown()
         await self.pools.shutdown()
         self.set_draining(False)
 

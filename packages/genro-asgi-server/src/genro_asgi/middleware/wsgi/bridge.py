@@ -6,9 +6,8 @@ import logging
 
 from genro_asgi.executors.errors import ExecutorError
 from genro_asgi.executors.thread import ThreadExecutor
-from genro_asgi.middleware.redact import redact_path
 from genro_asgi.middleware.wsgi.call import WSGIApp, WsgiCall, plain_head
-from genro_asgi.middleware.wsgi.environ import BadRequest, Environ, body_of, build_environ
+from genro_asgi.middleware.wsgi.environ import BadRequest, body_of, build_environ
 from genro_asgi.middleware.wsgi.exchange import Hub, ResponseAborted
 from genro_asgi.types import Receive, Scope, Send
 
@@ -68,10 +67,39 @@ class WSGIMiddleware:
         return pool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._refuse(scope, receive, send)
+            return
+        try:
+            environ = build_environ(scope)
+            has_body, length = body_of(environ)
+        except BadRequest as error:
+            await _answer(scope, send, 400, str(error))
+            return
+        if self.max_body is not None and length is not None and length > self.max_body:
+            await _answer(scope, send, 413, "The request body is too large.")
+            return
+        call = WsgiCall(self._hub_of(asyncio.get_running_loop()), scope, receive, send)
+        if has_body:
+            polite = "HTTP_EXPECT" in environ
+            environ["wsgi.input"] = call.open_input(length, self.max_body, self.body_timeout, polite)
+        else:
+            environ["wsgi.input"] = io.BytesIO()
+        try:
+            job = self.pool.run(call.run, self.app, environ)
+            call.hub.enter(call)
+            if has_body and ("CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ):
+                call.watch()  # most of the body is on its way: have it here when it is asked for
+            await job
+            await call.finish()
+        except ExecutorError as error:
+            await _no_thread(call, send, error)
+        finally:
+            call.release()
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind == "http":
-            await self._serve(scope, receive, send)
-        elif kind == "lifespan":
+        if kind == "lifespan":
             await self._live(receive, send)
         elif kind == "websocket":
             await _refuse_websocket(scope, receive, send)
@@ -88,49 +116,16 @@ class WSGIMiddleware:
         await receive()
         if self._owns_pool and self.pool.closed:
             self.pool = self._new_pool()
+            self._hub = None
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.shutdown()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            environ = build_environ(scope)
-            has_body, length = body_of(environ)
-        except BadRequest as error:
-            await _answer(scope, send, 400, str(error))
-            return
-        if self.max_body is not None and length is not None and length > self.max_body:
-            await _answer(scope, send, 413, "The request body is too large.")
-            return
-        call = WsgiCall(self._hub_of(asyncio.get_running_loop()), receive, send, self.stall_timeout, self.pool)
-        if has_body:
-            polite = "HTTP_EXPECT" in environ
-            environ["wsgi.input"] = call.open_input(length, self.max_body, self.body_timeout, polite)
-        else:
-            environ["wsgi.input"] = io.BytesIO()
-        try:
-            await self._run(call, environ)
-        except ExecutorError as error:
-            logger.error("the WSGI request %s %s got no thread: %s", scope["method"], redact_path(scope["path"]), error)
-            if call.pump_task is not None:
-                raise ResponseAborted("the threads were stopped while a response was being sent") from None
-            await _answer(scope, send, 503, "Service Unavailable")
-        finally:
-            call.release()
-
-    async def _run(self, call: WsgiCall, environ: Environ) -> None:
-        job = self.pool.run(call.run, self.app, environ)
-        call.hub.enter(call)
-        if call.input is not None and ("CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ):
-            call.watch()  # most of the body is on its way: have it here when it is asked for
-        await job
-        await call.finish()
-
     def _hub_of(self, loop: asyncio.AbstractEventLoop) -> Hub:
         hub = self._hub
         if hub is None or hub.loop is not loop:
-            hub = self._hub = Hub(loop)
+            hub = self._hub = Hub(loop, self.pool, self.stall_timeout)
         return hub
 
 
@@ -138,6 +133,13 @@ async def _answer(scope: Scope, send: Send, status: int, text: str) -> None:
     body = text.encode()
     await send({"type": "http.response.start", "status": status, "headers": plain_head(status, body).headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+async def _no_thread(call: WsgiCall, send: Send, error: ExecutorError) -> None:
+    logger.error("the WSGI request %s got no thread: %s", call.what, error)
+    if call.pump_task is not None:
+        raise ResponseAborted("the threads were stopped while a response was being sent") from None
+    await _answer(call.scope, send, 503, "Service Unavailable")
 
 
 async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:

@@ -38,23 +38,19 @@ def _not_bytes(chunk: object) -> TypeError:
 class WsgiCall(Exchange):
     """One call of a WSGI application."""
 
-    method = ""
-    path = ""
     _left: int | None = None  # bytes of body the announced length leaves
     _mute = False  # there is no body, whatever the application sends
 
     @property
     def what(self) -> str:
         """The request as the log names it."""
-        return f"{self.method} {redact_path(self.path)}"
+        return f"{self.scope['method']} {redact_path(self.scope['path'])}"
 
     def run(self, app: WSGIApp, environ: Environ) -> None:
         """Serve the request from the call to close(), all in the thread that calls this. Raises nothing."""
         if self.gone:
             self.ended = True
             return
-        self.method = environ["REQUEST_METHOD"]
-        self.path = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
         result: Any = None
         try:
             result = app(environ, self.start_response)
@@ -134,7 +130,7 @@ class WsgiCall(Exchange):
         more = self._queue(chunk)
         self.signal()
         if not self.has_room():
-            self.gate.wait(self.has_room)
+            self.wait_for_room()
         return more
 
     def _queue(self, chunk: bytes) -> bool:
@@ -159,7 +155,7 @@ class WsgiCall(Exchange):
         head = self.head
         if head is None:
             raise RuntimeError("the WSGI application ended without calling start_response()")
-        if self.method == "HEAD" or head.bodiless:
+        if self.scope["method"] == "HEAD" or head.bodiless:
             self._mute = True
             self._left = 0
         elif head.length is not None:
@@ -189,6 +185,6 @@ class WsgiCall(Exchange):
         text = _TEXTS[status]
         self.head = plain_head(status, text)
         self.committed = True
-        if self.method != "HEAD":
+        if self.scope["method"] != "HEAD":
             self.output.append(text)
             self.produced += len(text) + CHUNK_COST

@@ -6,7 +6,7 @@ from collections import deque
 from genro_asgi.middleware.wsgi.gate import WINDOW, ClientGone, Gate, Parking
 from genro_asgi.middleware.wsgi.head import ResponseHead
 from genro_asgi.middleware.wsgi.input import WsgiInput
-from genro_asgi.types import Receive, Send
+from genro_asgi.types import Receive, Scope, Send
 
 __all__ = ["Exchange", "Hub", "ResponseAborted"]
 
@@ -26,8 +26,10 @@ class ResponseAborted(RuntimeError):
 class Hub:
     """All exchanges of one event loop: one wake-up serves many of them, one timer watches them all."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, parking: Parking, stall_timeout: float | None) -> None:
         self.loop = loop
+        self.parking = parking
+        self.stall_timeout = stall_timeout
         self.live: set[Exchange] = set()
         self._outbox: deque[Exchange] = deque()
         self._armed = False
@@ -75,6 +77,7 @@ class Exchange:
     ended = False  # and close() was called: the thread is done with the request
     broken: str | None = None  # why the answer cannot be completed
     produced = 0
+    gate: Gate | None = None  # where it waits for room
 
     # Written by the loop.
     signalled = False  # set by the thread
@@ -93,19 +96,17 @@ class Exchange:
     _output_wanted: asyncio.Future[None] | None = None
     _room_wanted: asyncio.Future[None] | None = None
 
-    def __init__(self, hub: Hub, receive: Receive, send: Send, stall_timeout: float | None, parking: Parking) -> None:
+    def __init__(self, hub: Hub, scope: Scope, receive: Receive, send: Send) -> None:
         self.hub = hub
+        self.scope = scope
         self.output: deque[bytes] = deque()
-        self.gate = Gate(hub.loop, parking)
-        self._parking = parking
         self._receive = receive
         self._send = send
-        self._stall_timeout = stall_timeout
 
     def open_input(self, length: int | None, limit: int | None, timeout: float | None, polite: bool) -> WsgiInput:
         """The wsgi.input for a body that may come; a `polite` client sends it when it was told to continue."""
         self._polite = polite
-        self.input = WsgiInput(self.signal, Gate(self.hub.loop, self._parking), length, limit, timeout)
+        self.input = WsgiInput(self.signal, Gate(self.hub.loop, self.hub.parking), length, limit, timeout)
         return self.input
 
     def signal(self) -> None:
@@ -190,7 +191,8 @@ class Exchange:
         self.gone = True
         if self.input is not None:
             self.input.fail(ClientGone())
-        self.gate.open()
+        if self.gate is not None:
+            self.gate.open()
         self._wake_pump()
 
     async def finish(self) -> None:
@@ -209,6 +211,8 @@ class Exchange:
     def release(self) -> None:
         """Leave nothing behind; a thread that is still at it is told that nobody listens."""
         self.hub.live.discard(self)
+        if self.ended and self._reader is self.pump_task is self.input is None:
+            return
         if not self.ended:
             self.lose()
         elif self.input is not None:
@@ -253,6 +257,8 @@ class Exchange:
     def _take_out(self) -> bytes:
         """Output joined up to the window: one send is worth many chunks."""
         output = self.output
+        if self.ended and len(output) == 1:
+            return output.popleft()
         parts: list[bytes] = []
         size = 0
         while output and size < WINDOW:
@@ -260,15 +266,16 @@ class Exchange:
             parts.append(part)
             size += len(part) + CHUNK_COST
         self._consumed += size
-        self.gate.open()
+        if self.gate is not None:
+            self.gate.open()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _send_on(self, data: bytes) -> None:
         message = {"type": "http.response.body", "body": data, "more_body": True}
-        if self.ended or self._stall_timeout is None:
+        if self.ended or self.hub.stall_timeout is None:
             await self._send(message)
             return
-        clock = asyncio.timeout(self._stall_timeout)
+        clock = asyncio.timeout(self.hub.stall_timeout)
         try:
             async with clock:
                 await self._send(message)
@@ -276,7 +283,7 @@ class Exchange:
             if not clock.expired():
                 raise
             self.lose()
-            self.broken = f"the client took nothing for {self._stall_timeout} seconds"
+            self.broken = f"the client took nothing for {self.hub.stall_timeout} seconds"
             raise ResponseAborted(self.broken) from None
 
     async def _wait_for_output(self) -> None:
@@ -288,3 +295,9 @@ class Exchange:
     def has_room(self) -> bool:
         """Whether the thread may put out more."""
         return self.produced - self._consumed < WINDOW or self.gone
+
+    def wait_for_room(self) -> None:
+        """Hold the thread until what it has put out is on its way."""
+        if self.gate is None:
+            self.gate = Gate(self.hub.loop, self.hub.parking)
+        self.gate.wait(self.has_room)

@@ -24,10 +24,12 @@ _HOP_BY_HOP = frozenset(
     }
 )
 _BODILESS = frozenset({204, 304})
+_LENGTH = b"content-length"
 
-# Applications use few names, and each is checked once. Some make names up: the table has an end.
+# Applications use few names and status texts, and each is checked once. Some make them up: the tables have an end.
 _MAX_NAMES = 512
 _names: dict[str, bytes] = {}
+_statuses: dict[str, int] = {}
 
 
 @dataclass(slots=True)
@@ -49,7 +51,9 @@ def parse_head(status: object, headers: object) -> ResponseHead:
 
     Raises TypeError or ValueError when PEP 3333 does not allow it.
     """
-    code = _parse_status(status)
+    code = _statuses.get(status) if type(status) is str else None
+    if code is None:
+        code = _parse_status(status)
     if not isinstance(headers, list):
         raise TypeError(f"response headers are a {type(headers).__name__}; give a list of (name, value) tuples")
     raw: RawHeaders = []
@@ -63,14 +67,18 @@ def parse_head(status: object, headers: object) -> ResponseHead:
             encoded = _encode_name(name)
         if not isinstance(value, str):
             raise TypeError(f"the value of response header {name!r} is {value!r}; give a str")
-        if encoded == b"content-length":
+        if encoded == _LENGTH:
             if code in _BODILESS:
                 continue  # servers take it for a body that is to come
             if length is not None:
                 _same_length(value, length)
                 continue
             length = _parse_length(value)
-        raw.append((encoded, _encode_value(name, value)))
+        # What most values are; the regular expression costs four times as much.
+        if value.isascii() and value.isprintable() and value[:1] != " " != value[-1:]:
+            raw.append((encoded, value.encode()))
+        else:
+            raw.append((encoded, _encode_value(name, value)))
     return ResponseHead(code, raw, length)
 
 
@@ -82,6 +90,8 @@ def _parse_status(status: object) -> int:
         raise ValueError(f"response status {status!r} does not begin with a number from 200 to 599 and a space")
     if _CONTROL.search(status):
         raise ValueError(f"response status {status!r} holds a control character; take it out")
+    if len(_statuses) < _MAX_NAMES:
+        _statuses[status] = int(digits)
     return int(digits)
 
 
@@ -100,8 +110,7 @@ def _encode_name(name: object) -> bytes:
 
 
 def _encode_value(name: str, value: str) -> bytes:
-    # The regular expression costs four times as much, and hardly a value needs it.
-    if not (value.isascii() and value.isprintable()) and _CONTROL.search(value):
+    if _CONTROL.search(value):
         raise ValueError(f"response header {name!r} has a control character in its value {value!r}; take it out")
     try:
         return value.strip(" \t").encode("latin-1")
