@@ -192,8 +192,8 @@ class Dispatcher:
         response = as_response(value, metadata.get("media_type") or metadata.get("mime_type"))
         if request._response is not None and response is not request._response:
             response.status_code = request._response.status_code
-            # The length there is that of a body which never came to be.
-            said = [pair for pair in request._response.raw_headers if pair[0] != b"content-length"]
+            # Unless the handler said otherwise, the length there is that of an empty body.
+            said = [pair for pair in request._response.raw_headers if pair != (b"content-length", b"0")]
             names = {name for name, _ in said}
             response.raw_headers = [*(pair for pair in response.raw_headers if pair[0] not in names), *said]
         return response
