@@ -101,7 +101,7 @@ def test_bad_length(value: str) -> None:
 def test_length_given_twice() -> None:
     head = parse_head("200 OK", [("Content-Length", "5"), ("content-length", "5")])
     assert head.headers == [(b"content-length", b"5")]
-    with pytest.raises(ValueError, match="given twice"):
+    with pytest.raises(ValueError, match="is given as 5 and as 6; give it once"):
         parse_head("200 OK", [("Content-Length", "5"), ("Content-Length", "6")])
 
 
@@ -120,8 +120,10 @@ def test_repeated_headers_stay() -> None:
 
 def test_made_up_names_do_not_pile_up() -> None:
     for number in range(1000):
-        parse_head("200 OK", [(f"X-Made-Up-{number}", "1")])
-    assert len(module._names) <= module._MAX_NAMES
+        head = parse_head(f"200 Made up {number}", [(f"X-Made-Up-{number}", "1"), ("Content-Type", f"a/{number}")])
+        assert head.headers == [(b"x-made-up-%d" % number, b"1"), (b"content-type", b"a/%d" % number)]
+    for table in (module._names, module._statuses, module._pairs):
+        assert len(table) <= module._MAX_KNOWN
 
 
 @settings(derandomize=True, deadline=None)

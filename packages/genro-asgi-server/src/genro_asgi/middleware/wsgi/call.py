@@ -107,11 +107,13 @@ class WsgiCall(Exchange):
         self._check_length()
 
     def _put_out_whole(self, chunks: list[bytes] | tuple[bytes, ...]) -> None:
+        total = 0
         for chunk in chunks:
             if not isinstance(chunk, bytes):
                 raise _not_bytes(chunk)
+            total += len(chunk)
         if not self.committed:
-            self._commit(sum(map(len, chunks)))
+            self._commit(total)
         for chunk in chunks:
             if not self._queue(chunk):
                 return

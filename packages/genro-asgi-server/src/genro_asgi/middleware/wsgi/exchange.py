@@ -211,7 +211,7 @@ class Exchange:
     def release(self) -> None:
         """Leave nothing behind; a thread that is still at it is told that nobody listens."""
         self.hub.live.discard(self)
-        if self.ended and self._reader is self.pump_task is self.input is None:
+        if self.ended and self._reader is None and self.pump_task is None and self.input is None:
             return
         if not self.ended:
             self.lose()

@@ -24,12 +24,30 @@ _HOP_BY_HOP = frozenset(
     }
 )
 _BODILESS = frozenset({204, 304})
-_LENGTH = b"content-length"
 
-# Applications use few names and status texts, and each is checked once. Some make them up: the tables have an end.
-_MAX_NAMES = 512
-_names: dict[str, bytes] = {}
+# Applications say the same things again and again, and each is checked once. Some make things up, so the tables have an
+# end; and values are kept only of headers that have few.
+_MAX_KNOWN = 512
 _statuses: dict[str, int] = {}
+_names: dict[str, bytes] = {}
+_pairs: dict[object, tuple[bytes, bytes]] = {}
+_CONSTANT = frozenset(
+    {
+        b"access-control-allow-origin",
+        b"cache-control",
+        b"content-encoding",
+        b"content-language",
+        b"content-security-policy",
+        b"content-type",
+        b"cross-origin-opener-policy",
+        b"referrer-policy",
+        b"server",
+        b"strict-transport-security",
+        b"vary",
+        b"x-content-type-options",
+        b"x-frame-options",
+    }
+)
 
 
 @dataclass(slots=True)
@@ -51,7 +69,7 @@ def parse_head(status: object, headers: object) -> ResponseHead:
 
     Raises TypeError or ValueError when PEP 3333 does not allow it.
     """
-    code = _statuses.get(status) if type(status) is str else None
+    code = _statuses.get(status) if isinstance(status, str) else None
     if code is None:
         code = _parse_status(status)
     if not isinstance(headers, list):
@@ -59,26 +77,20 @@ def parse_head(status: object, headers: object) -> ResponseHead:
     raw: RawHeaders = []
     length: int | None = None
     for item in headers:
-        if not isinstance(item, tuple) or len(item) != 2:
-            raise TypeError(f"response header {item!r} is not a (name, value) tuple")
-        name, value = item
-        encoded = _names.get(name) if type(name) is str else None
-        if encoded is None:
-            encoded = _encode_name(name)
-        if not isinstance(value, str):
-            raise TypeError(f"the value of response header {name!r} is {value!r}; give a str")
-        if encoded == _LENGTH:
-            if code in _BODILESS:
-                continue  # servers take it for a body that is to come
-            if length is not None:
-                _same_length(value, length)
-                continue
-            length = _parse_length(value)
-        # What most values are; the regular expression costs four times as much.
-        if value.isascii() and value.isprintable() and value[:1] != " " != value[-1:]:
-            raw.append((encoded, value.encode()))
-        else:
-            raw.append((encoded, _encode_value(name, value)))
+        try:
+            pair = _pairs.get(item)
+        except TypeError:  # it cannot be hashed, so it is nothing to be found there
+            pair = None
+        if pair is None:
+            pair = _encode(item)
+            if pair[0] == b"content-length":
+                size = _parse_length(pair[1])
+                if length is not None and length != size:
+                    raise ValueError(f"response header Content-Length is given as {length} and as {size}; give it once")
+                if length is not None or code in _BODILESS:
+                    continue  # a server would take it for a body that is to come
+                length = size
+        raw.append(pair)
     return ResponseHead(code, raw, length)
 
 
@@ -90,27 +102,43 @@ def _parse_status(status: object) -> int:
         raise ValueError(f"response status {status!r} does not begin with a number from 200 to 599 and a space")
     if _CONTROL.search(status):
         raise ValueError(f"response status {status!r} holds a control character; take it out")
-    if len(_statuses) < _MAX_NAMES:
+    if len(_statuses) < _MAX_KNOWN:
         _statuses[status] = int(digits)
     return int(digits)
 
 
-def _encode_name(name: object) -> bytes:
+def _encode(item: object) -> tuple[bytes, bytes]:
+    if not isinstance(item, tuple) or len(item) != 2:
+        raise TypeError(f"response header {item!r} is not a (name, value) tuple")
+    name, value = item
     if not isinstance(name, str):
         raise TypeError(f"response header name {name!r} is not a str")
+    if not isinstance(value, str):
+        raise TypeError(f"the value of response header {name!r} is {value!r}; give a str")
+    encoded = _names.get(name)
+    if encoded is None:
+        encoded = _encode_name(name)
+    pair = encoded, _encode_value(name, value)
+    if encoded in _CONSTANT and len(_pairs) < _MAX_KNOWN and len(value) < 128:
+        _pairs[item] = pair
+    return pair
+
+
+def _encode_name(name: str) -> bytes:
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"response header name {name!r} holds characters that RFC 9110 does not allow in a name")
     lower = name.lower()
     if lower in _HOP_BY_HOP:
         raise ValueError(f"response header {name!r} is the server's to set, not the application's; leave it out")
     encoded = lower.encode("ascii")
-    if len(_names) < _MAX_NAMES:
+    if len(_names) < _MAX_KNOWN:
         _names[name] = encoded
     return encoded
 
 
 def _encode_value(name: str, value: str) -> bytes:
-    if _CONTROL.search(value):
+    # The regular expression costs four times as much, and hardly a value needs it.
+    if not (value.isascii() and value.isprintable()) and _CONTROL.search(value):
         raise ValueError(f"response header {name!r} has a control character in its value {value!r}; take it out")
     try:
         return value.strip(" \t").encode("latin-1")
@@ -118,13 +146,8 @@ def _encode_value(name: str, value: str) -> bytes:
         raise ValueError(f"response header {name!r} has a value outside latin-1, {value!r}; encode it") from None
 
 
-def _parse_length(value: str) -> int:
-    text = value.strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise ValueError(f"response header Content-Length is {value!r}; give a number of bytes")
-    return int(text)
-
-
-def _same_length(value: str, known: int) -> None:
-    if _parse_length(value) != known:
-        raise ValueError(f"response header Content-Length is given twice, as {known} and as {value}; give it once")
+def _parse_length(value: bytes) -> int:
+    # 18 digits are an exabyte; more would only make int() work.
+    if not value.isdigit() or len(value) > 18:
+        raise ValueError(f"response header Content-Length is {value.decode('latin-1')!r}; give a number of bytes")
+    return int(value)
