@@ -150,6 +150,8 @@ def _union(members: tuple[Any, ...]) -> Coercion:
         # A value of a JSON body that already is of a member's class stays as it is.
         if not isinstance(value, str) and type(value) in exact:
             return value
+        if len(choices) == 1 and choices[0].convert is not None:
+            return choices[0].convert(value)  # its error says more than that no choice fits
         for choice in choices:
             try:
                 return choice.convert(value) if choice.convert is not None else value
@@ -230,4 +232,9 @@ class FieldErrors(ValueError):
 
 def _fields(error: Any) -> list[tuple[str, str]]:
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    return [(".".join(map(str, detail["loc"])), detail["msg"]) for detail in details[:20]]
+    return [(".".join(map(str, detail["loc"])), _said(detail["msg"])) for detail in details[:20]]
+
+
+def _said(message: str) -> str:
+    """The words of a validator's own ValueError, without what pydantic puts before them."""
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
