@@ -98,6 +98,14 @@ def test_the_defaults(site: Path) -> None:
     assert found.sources == ["defaults"]
 
 
+def test_empty_sections_are_as_if_not_written(site: Path) -> None:
+    sections = ["server", "main_app", "apps", "sys_apps", "middleware", "auth", "limits", "metrics", "openapi"]
+    found = config(site, "\n".join(f"{name}:" for name in sections) + "\nexecutors: {}\n")
+    plain = config(site, "{}")
+    for name in [*sections, "executors", "logging"]:
+        assert found[name] == plain[name]
+
+
 def test_later_sources_win(site: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def port(**options: Any) -> int:
         found: int = config(site, **options).server.port

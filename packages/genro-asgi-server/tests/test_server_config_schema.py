@@ -64,7 +64,7 @@ def test_a_number_is_finite_or_refused(value: Any) -> None:
             {"reload": "on", "workers": 2, "timeout_graceful": "1.5", "proxy": "10.0.0.1, ::1"},
             {"reload": True, "workers": 2, "timeout_graceful": 1.5, "proxy": ["10.0.0.1", "::1"]},
         ),
-        ("server", {"proxy": False}, {"proxy": []}),
+        ("server", {"proxy": False, "uvicorn": {}}, {"proxy": [], "uvicorn": {}}),
         (
             "server",
             {"uvicorn": {"log_level": "info", "backlog": 5}},

@@ -90,6 +90,18 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         read_yaml(tmp_path / "config.yaml")
 
 
+def test_a_file_nobody_lets_us_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = yaml_file(tmp_path, "a: 1")
+
+    def refuse(self: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ConfigError) as caught:
+        read_yaml(path)
+    assert str(caught.value) == f"{path}: cannot be read (Permission denied)."
+
+
 def expanded(value: Any, **environment: str) -> Any:
     return expand(value, Where("config.yaml"), environment)
 
