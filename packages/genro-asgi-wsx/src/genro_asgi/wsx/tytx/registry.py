@@ -1,0 +1,192 @@
+"""Which classes travel under which TYTX suffix."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+from types import NoneType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from genro_asgi.wsx.tytx import literals
+
+__all__ = [
+    "BUILTIN_TYPES",
+    "DEFAULT_TYPES",
+    "NATIVE_ENTRIES",
+    "TypeEntry",
+    "TypeTable",
+    "register_class",
+    "register_type",
+]
+
+T = TypeVar("T")
+
+_SUFFIX = re.compile(r"[A-Z]+")
+# Writers of JSON and msgpack do these by themselves and never ask.
+_NATIVE = (str, int, float, dict, list, tuple, Enum, UUID)
+
+
+@dataclass(frozen=True, slots=True)
+class TypeEntry:
+    """One class and its suffix; `write` makes the literal without the suffix, `read` takes it back."""
+
+    cls: type
+    suffix: str
+    write: Callable[[Any], str]
+    read: Callable[[str], Any]
+    json_native: bool = False
+
+
+_ENTRIES = (
+    TypeEntry(Decimal, "N", str, literals.read_decimal),
+    TypeEntry(date, "D", literals.write_date, literals.read_date),
+    TypeEntry(datetime, "DHZ", literals.write_datetime, literals.read_datetime_utc),
+    TypeEntry(time, "H", literals.write_time, literals.read_time),
+    TypeEntry(bytes, "RAW", literals.write_bytes, literals.read_bytes),
+    TypeEntry(bytearray, "RAW", literals.write_bytes, literals.read_bytes),
+    TypeEntry(memoryview, "RAW", literals.write_bytes, literals.read_bytes),
+)
+#: What JSON has itself: typed only in markup, and integers beyond 64 bits.
+NATIVE_ENTRIES: dict[type, TypeEntry] = {
+    int: TypeEntry(int, "L", int.__str__, literals.read_int, json_native=True),
+    float: TypeEntry(float, "R", float.__repr__, literals.read_float, json_native=True),
+    bool: TypeEntry(bool, "B", literals.write_bool, literals.read_bool, json_native=True),
+    NoneType: TypeEntry(NoneType, "NN", literals.write_none, literals.read_none, json_native=True),
+}
+
+# A suffix of their own would change every document.
+_FIXED = frozenset({dict, list, object, str, tuple, *NATIVE_ENTRIES, *(entry.cls for entry in _ENTRIES)})
+
+# The classes a document is full of get a writer with the suffix built in: it saves a call for each value.
+_JSON_WRITERS: dict[type, Callable[[Any], str]] = {
+    Decimal: lambda value: str(value) + "::N",
+    date: lru_cache(maxsize=1024)(lambda value: value.isoformat() + "::D"),
+    datetime: lambda value: literals.write_datetime(value) + "::DHZ",
+    time: lambda value: literals.write_time(value) + "::H",
+    bytes: lambda value: literals.write_bytes(value) + "::RAW",
+    bytearray: lambda value: literals.write_bytes(value) + "::RAW",
+    memoryview: lambda value: literals.write_bytes(value) + "::RAW",
+}
+
+
+class TypeTable:
+    """The types a codec knows: the built-in ones, and those registered with it.
+
+    A table made by `TypeTable()` knows the built-in types only; `copy()` starts from another one.
+    """
+
+    def __init__(self) -> None:
+        #: suffix -> function from literal to value
+        self.readers: dict[str, Callable[[str], Any]] = {
+            entry.suffix: entry.read for entry in (*_ENTRIES, *NATIVE_ENTRIES.values())
+        }
+        self.readers["DH"] = literals.read_datetime
+        self.readers["T"] = literals.read_text
+        #: class -> function from value to literal with suffix; what JSON writes by itself is not in it
+        self.json_writers: dict[type, Callable[[Any], str]] = dict(_JSON_WRITERS)
+        #: class -> what is known about it, without what JSON has itself
+        self.by_class: dict[type, TypeEntry] = {entry.cls: entry for entry in _ENTRIES}
+        #: whether a registered class is one that a JSON or msgpack writer would write by itself
+        self.shadows_native = False
+        self._refresh()
+
+    def _refresh(self) -> None:
+        # QS is read by other implementations without being asked, so it counts as a suffix when writing.
+        self.suffixes: frozenset[str] = frozenset(self.readers) | {"QS"}
+        codes = "|".join(sorted(self.suffixes))
+        #: finds, in a JSON text, the strings that look typed; a quote followed by a colon ends a key
+        self.typed_strings: re.Pattern[bytes] = re.compile(rf'::(?:{codes})"(?!:)'.encode())
+
+    def copy(self) -> Self:
+        """A table that knows the same types and can be extended on its own."""
+        table = type(self)()
+        table.readers = dict(self.readers)
+        table.json_writers = dict(self.json_writers)
+        table.by_class = dict(self.by_class)
+        table.shadows_native = self.shadows_native
+        table._refresh()
+        return table
+
+    def entry_for(self, cls: type) -> TypeEntry | None:
+        """What writes instances of a class: its own entry, or that of the nearest registered base."""
+        for base in cls.__mro__:
+            entry = self.by_class.get(base)
+            if entry is not None:
+                return entry
+        return None
+
+    def json_writer_for(self, cls: type) -> Callable[[Any], str] | None:
+        """What writes instances of a class that is not in `json_writers` itself, if anything does."""
+        entry = self.entry_for(cls)
+        if entry is None or entry.json_native:
+            return None
+        return lambda value: f"{entry.write(value)}::{entry.suffix}"
+
+    def looks_typed(self, text: str) -> bool:
+        """Whether a reader would take this plain string for a typed value."""
+        return text.rpartition("::")[2] in self.suffixes and "::" in text
+
+    def register(
+        self,
+        cls: type,
+        suffix: str,
+        serializer: Callable[[Any], str],
+        deserializer: Callable[[str], Any],
+        json_native: bool = False,
+    ) -> None:
+        """Let a class travel as `literal::SUFFIX`; subclasses that are not registered travel the same way.
+
+        With `json_native` a JSON document holds the literal without its suffix. ValueError for a suffix that is
+        not all A-Z or that belongs to another class, and for a class whose form is fixed.
+        """
+        if not _SUFFIX.fullmatch(suffix) or suffix == "JS":
+            raise ValueError(f"TYTX suffix {suffix!r} is not usable; write upper-case ASCII letters, and not JS.")
+        if cls in _FIXED:
+            raise ValueError(f"{cls.__name__} has a fixed TYTX form; register a class of your own.")
+        old = self.by_class.get(cls)
+        if suffix in self.readers and (old is None or old.suffix != suffix):
+            raise ValueError(f"TYTX suffix {suffix!r} is already in use; choose another one for {cls.__name__}.")
+        if old is not None:
+            del self.readers[old.suffix]
+            self.json_writers.pop(cls, None)
+        self.by_class[cls] = TypeEntry(cls, suffix, serializer, deserializer, json_native)
+        self.readers[suffix] = deserializer
+        if not json_native:
+            self.json_writers[cls] = lambda value: f"{serializer(value)}::{suffix}"
+        self.shadows_native = self.shadows_native or issubclass(cls, _NATIVE) or is_dataclass(cls)
+        self._refresh()
+
+
+#: The built-in types alone: what an untrusted message is read with.
+BUILTIN_TYPES = TypeTable()
+#: The built-in types and those added by register_type(): what to_tytx() and from_tytx() use.
+DEFAULT_TYPES = TypeTable()
+
+
+def register_type(
+    cls: type,
+    suffix: str,
+    serializer: Callable[[Any], str],
+    deserializer: Callable[[str], Any],
+    json_native: bool = False,
+) -> None:
+    """Add a class to DEFAULT_TYPES; see TypeTable.register."""
+    DEFAULT_TYPES.register(cls, suffix, serializer, deserializer, json_native)
+
+
+def register_class(cls: type[T]) -> type[T]:
+    """Register a class that holds `__tytx_suffix__`, `to_tytx()`, the class method `from_tytx(text)` and, if it
+    wants, `__tytx_json_native__`; usable as a decorator."""
+    hooks: Any = cls
+    DEFAULT_TYPES.register(
+        cls,
+        hooks.__tytx_suffix__,
+        lambda value: value.to_tytx(),
+        hooks.from_tytx,
+        getattr(hooks, "__tytx_json_native__", False),
+    )
+    return cls
