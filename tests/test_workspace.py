@@ -1,5 +1,6 @@
 """The workspace rules: one version, exact pins, equal markers, and no file in two wheels."""
 
+import importlib
 import importlib.util
 import re
 import shutil
@@ -162,6 +163,13 @@ def test_the_wheel_from_the_sdist_is_the_wheel_from_the_tree(
     unpacked = tmp_path / f"{name.replace('-', '_')}-{VERSION}"
     again = Path(next(WheelBuilder(str(unpacked)).build(directory=str(tmp_path), versions=["standard"])))
     assert again.read_bytes() == wheels[name].read_bytes()
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_command_leads_to_a_function(name: str) -> None:
+    for command, target in PROJECTS[name]["project"].get("scripts", {}).items():
+        module, _, function = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), function)), command
 
 
 def test_bump_reaches_every_version_and_pin(bump: ModuleType, tmp_path: Path) -> None:
