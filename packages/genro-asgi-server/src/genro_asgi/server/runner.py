@@ -67,8 +67,10 @@ def run(server: "AsgiServer", host: str | None, port: int | None, **options: Any
     if not (config.should_reload or config.workers > 1):
         serve_here(server, config)
         return
-    os.environ[_SPEC] = describe(server)
+    describe(server)  # what cannot be passed on is told before the port is taken
     sock = bind(config)
+    server.url = url_of(config, sock)
+    os.environ[_SPEC] = describe(server)
     uvicorn_server = GenroUvicorn(config)
     try:
         if config.should_reload:
@@ -123,6 +125,7 @@ def serve_here(server: "AsgiServer", config: GenroConfig) -> None:
     sockets = None
     if config.uds is None and config.fd is None:
         sockets = [bind(config)]
+        server.url = url_of(config, sockets[0])
     try:
         uvicorn_server.run(sockets=sockets)
     except KeyboardInterrupt:  # a second Ctrl-C while the first was being obeyed
@@ -148,10 +151,15 @@ def bind(config: uvicorn.Config) -> socket.socket:
             f"Cannot listen on {config.host}:{config.port}: {reason}; choose another --host or --port."
         ) from error
     sock.set_inheritable(True)
-    name = f"[{config.host}]" if family == socket.AF_INET6 else config.host
-    scheme = "https" if config.is_ssl else "http"
-    print(f"Serving on {scheme}://{name}:{sock.getsockname()[1]} (Ctrl-C stops it)", flush=True)
+    print(f"Serving on {url_of(config, sock)} (Ctrl-C stops it)", flush=True)
     return sock
+
+
+def url_of(config: uvicorn.Config, sock: socket.socket) -> str:
+    """Where a listening socket is reached, with the port it really has."""
+    name = f"[{config.host}]" if sock.family == socket.AF_INET6 else config.host
+    scheme = "https" if config.is_ssl else "http"
+    return f"{scheme}://{name}:{sock.getsockname()[1]}"
 
 
 def describe(server: "AsgiServer") -> str:
@@ -164,6 +172,7 @@ def describe(server: "AsgiServer") -> str:
             "class": f"{cls.__module__}:{cls.__qualname__}",
             "file": getattr(sys.modules.get(cls.__module__), "__file__", None),
             "arguments": server.constructor_arguments,
+            "url": server.url,
         })  # fmt: skip
     except TypeError as error:
         raise ConfigError(f"workers and reload pass the server's options between processes: {error}.") from error
@@ -182,6 +191,7 @@ def create_app() -> "AsgiServer":
     if arguments.get("server_dir"):
         arguments["server_dir"] = Path(arguments["server_dir"])
     app: AsgiServer = found(**arguments)
+    app.url = spec["url"]
     setup_logging(app.config.logging.level, app.config.logging.format)
     app.enable_access_log()
     _created.append(app)

@@ -82,6 +82,8 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self.limits = self.config.limits
         self.logger = logging.getLogger("genro_asgi")
         self.state = State()
+        #: Where `run` serves, such as http://127.0.0.1:8000; None before that, and under another server.
+        self.url: str | None = None
         self.openapi_info = self.config.openapi
         self.db_registry: dict[str, Any] = {}
         self._gateway: Any = None
