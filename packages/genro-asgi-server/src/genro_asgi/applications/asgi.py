@@ -36,8 +36,9 @@ class AsgiApplication(RoutingClass):
         self.db_name: str | None = kwargs.pop("db_name", None) or self.default_db_name
         self.on_init(**kwargs)
 
-    def on_init(self, **kwargs: Any) -> None:
-        """Take the options of the configuration; the default knows none."""
+    # With *args a type checker accepts whatever keyword arguments a subclass names.
+    def on_init(self, *args: Any, **kwargs: Any) -> None:
+        """Take the options of the configuration, always by keyword; the default knows none."""
         if kwargs:
             raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(kwargs))}.")
 
