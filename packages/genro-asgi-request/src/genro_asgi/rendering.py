@@ -3,12 +3,23 @@
 import dataclasses
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from enum import Enum
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
-from genro_asgi.jsoncodec import dumps
+from genro_asgi.datastructures.headers import encode_header
+from genro_asgi.jsoncodec import dumps, quick_dumps
 
-__all__ = ["CONTENT_LENGTHS", "ENCODERS", "Encoder", "HeaderPair", "content_type_pair", "encoder_for", "length_pair"]
+__all__ = [
+    "CONTENT_LENGTHS",
+    "ENCODERS",
+    "Encoder",
+    "HeaderPair",
+    "content_type_pair",
+    "encode",
+    "encoder_for",
+    "length_pair",
+]
 
 HeaderPair = tuple[bytes, bytes]
 
@@ -28,19 +39,21 @@ def length_pair(length: int) -> HeaderPair:
     return CONTENT_LENGTHS[length] if length < 1024 else (b"content-length", b"%d" % length)
 
 
+# Media types are few, and each response names one.
+@lru_cache(maxsize=1024)
 def content_type_pair(media_type: str, charset: str = "utf-8") -> HeaderPair:
-    """The content-type header of a media type; text types say their charset."""
+    """The content-type header of a media type; text types say their charset. ValueError for what is no header."""
     if media_type.startswith("text/") and "charset=" not in media_type.lower():
         media_type = f"{media_type}; charset={charset}"
-    return (b"content-type", media_type.encode("latin-1"))
+    return encode_header("content-type", media_type)
 
 
-def encode_text(value: str) -> bytes:
-    """UTF-8; a lone surrogate, which UTF-8 cannot hold, becomes a question mark."""
+def encode_text(value: str, charset: str = "utf-8") -> bytes:
+    """The bytes of a text; what the charset cannot hold (in UTF-8: a lone surrogate) becomes a question mark."""
     try:
-        return value.encode()
+        return value.encode(charset)
     except UnicodeEncodeError:
-        return value.encode("utf-8", "replace")
+        return value.encode(charset, "replace")
 
 
 def _as_text(value: Any) -> bytes:
@@ -55,11 +68,12 @@ JSON: Encoder = (dumps, JSON_TYPE)
 TEXT: Encoder = (_as_text, TEXT_TYPE)
 RAW: Encoder = (bytes, BYTES_TYPE)
 
-#: Encoders by exact class; `encoder_for` adds the classes it meets.
+#: Encoders by exact class; `encoder_for` adds the classes it meets. They are quick and may raise TypeError or
+#: UnicodeEncodeError for a value out of the ordinary, which `encode` then takes.
 ENCODERS: dict[type, Encoder | None] = {
-    dict: JSON,
-    list: JSON,
-    str: (encode_text, TEXT_TYPE),
+    dict: (quick_dumps, JSON_TYPE),
+    list: (quick_dumps, JSON_TYPE),
+    str: (str.encode, TEXT_TYPE),
     bytes: (lambda value: value, BYTES_TYPE),
     bytearray: RAW,
     memoryview: RAW,
@@ -85,10 +99,11 @@ def encoder_for(value: Any) -> Encoder | None:
 
 
 def _find_encoder(cls: type) -> Encoder | None:
-    if issubclass(cls, PurePath | Iterator | AsyncIterable) or hasattr(cls, "raw_headers"):
+    # A response says of itself whether it is streamed.
+    if issubclass(cls, PurePath | Iterator | AsyncIterable) or hasattr(cls, "is_streamed"):
         return None
     if issubclass(cls, Enum):
-        return (lambda value: _encode(value.value)), (TEXT_TYPE if not issubclass(cls, dict | list) else JSON_TYPE)
+        return (lambda value: encode(value.value)), (TEXT_TYPE if not issubclass(cls, dict | list) else JSON_TYPE)
     for base, encoder in ((Mapping, JSON), (list, JSON), (str, TEXT), (bytes, RAW), (bytearray, RAW)):
         if issubclass(cls, base):
             return (_dumps_mapping, JSON_TYPE) if base is Mapping and not issubclass(cls, dict) else encoder
@@ -101,6 +116,12 @@ def _dumps_mapping(value: Mapping[Any, Any]) -> bytes:
     return dumps(dict(value))
 
 
-def _encode(value: Any) -> bytes:
+def encode(value: Any) -> bytes:
+    """The bytes of any plain value."""
     encoder = encoder_for(value)
-    return _as_text(value) if encoder is None else encoder[0](value)
+    if encoder is None or value.__class__ is str:
+        return _as_text(value)
+    try:
+        return encoder[0](value)
+    except TypeError:
+        return dumps(value)

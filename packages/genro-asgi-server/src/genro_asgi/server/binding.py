@@ -121,16 +121,25 @@ class _Code:
         self.arguments.append(f"{parameter.name}={value}" if keyword else value)
 
     def _one(self, number: int, parameter: inspect.Parameter, position: int | None) -> None:
-        if parameter.name in self.binder.injected:
-            self._pass(parameter, self.binder.injected[parameter.name])
-            return
         local = f"v{number}"
+        if parameter.name in self.binder.injected:
+            self._inject(number, parameter)
+            return
         coercion = coercion_for(self.binder.hints.get(parameter.name, Any))
         if position is not None:
             self.lines += [f"{local} = args[{position}]", *self._converted(number, parameter.name, coercion)]
         else:
             self._from_query(number, parameter, coercion)
         self._pass(parameter, local)
+
+    def _inject(self, number: int, parameter: inspect.Parameter) -> None:
+        source = self.binder.injected[parameter.name]
+        coercion = coercion_for(self.binder.hints.get(parameter.name, Any))
+        if parameter.name != "body_data" or coercion.convert is None:
+            self._pass(parameter, source)
+            return
+        self.lines += [f"v{number} = {source}", *self._converted(number, parameter.name, coercion)]
+        self._pass(parameter, f"v{number}")
 
     def _from_query(self, number: int, parameter: inspect.Parameter, coercion: Coercion) -> None:
         self.asks_query = True

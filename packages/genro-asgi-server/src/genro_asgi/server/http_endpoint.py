@@ -17,7 +17,7 @@ from genro_asgi.exceptions import (
 from genro_asgi.executors.thread import ThreadExecutor
 from genro_asgi.limits import Limits
 from genro_asgi.middleware.errors import log_failure
-from genro_asgi.rendering import CONTENT_LENGTHS, ENCODERS
+from genro_asgi.rendering import CONTENT_LENGTHS, ENCODERS, encode
 from genro_asgi.request import (
     UNREAD,
     BaseRequest,
@@ -161,16 +161,21 @@ class HttpEndpoint:
                 plain = self._plain and not scope.get("root_path")
                 endpoint = self.table.exact.get(path) if plain else None
                 if endpoint is None or not endpoint.plain or method not in endpoint.methods:
-                    plain = plain and profile.plain and method == "GET"
-                    if plain:
-                        value = self.dispatcher.enter(request, path, method, False)
-                    else:
+                    if not (plain and profile.plain and method == "GET"):
                         value = await self._run(request, scope, receive, send)
+                    else:
+                        start, _, last = path.rpartition("/")
+                        endpoint = self.table.heads.get(start)
+                        if endpoint is not None and endpoint.quick and last and last[0] != "@":
+                            request.endpoint = endpoint
+                            value = endpoint.calls[1](request, (last,))
+                        else:
+                            value = self.dispatcher.enter(request, path, method, False)
                 elif profile.plain and method == "GET":
                     request.endpoint = endpoint
                     bare = endpoint.bare
                     value = bare() if bare is not None else endpoint.calls[0](request, ())
-                elif profile.json_body and not endpoint.body_stream and endpoint.max_body is None and method != "HEAD":
+                elif profile.json_body and endpoint.quick_body and method != "HEAD":
                     # A small JSON body is the other common case: it is taken here, without a coroutine for it.
                     request.endpoint = endpoint
                     request.phase = "body"
@@ -190,7 +195,6 @@ class HttpEndpoint:
                         request.parse_body()
                     value = endpoint.calls[0](request, ())
                 else:
-                    plain = False
                     value = await self._run(request, scope, receive, send)
                 if value.__class__ is CoroutineType:
                     value = await value
@@ -202,9 +206,17 @@ class HttpEndpoint:
                     or not self._plain
                     or method == "HEAD"
                 ):
+                    if value is NOT_FOUND and self._plain and method != "HEAD":
+                        request.phase = "sending"
+                        await send({"type": START, "status": 404, "headers": list(NOT_FOUND_HEADERS)})
+                        await send({"type": BODY, "body": NOT_FOUND_BODY})
+                        return
                     await self._send_value(request, value, send)
                     return
-                body = encoder[0](value)
+                try:
+                    body = encoder[0](value)
+                except (TypeError, UnicodeEncodeError):
+                    body = encode(value)  # what the quick encoder of the class cannot take
                 length = len(body)
                 request.phase = "sending"
                 await send({
@@ -255,6 +267,8 @@ class HttpEndpoint:
         """The value for a request that is more than a path: hooks, then the longer way through the dispatcher."""
         if self._own_init:
             await request.init(scope, receive, send, defer_body=True)
+        if b"x-tytx-transport" in request.header_map:
+            _ = request.tytx_transport  # an unknown one is refused before anything is done for it
         for hook in self.dispatcher.before:
             answer = hook(request)
             if answer is not None:
@@ -264,11 +278,6 @@ class HttpEndpoint:
         return self.dispatcher.enter(request, request.path, scope["method"], True)
 
     async def _send_value(self, request: HttpRequest, value: Any, send: Send) -> None:
-        if value is NOT_FOUND and not (self.dispatcher.after or self.draining or request.scope["method"] == "HEAD"):
-            request.phase = "sending"
-            await send({"type": START, "status": 404, "headers": list(NOT_FOUND_HEADERS)})
-            await send({"type": BODY, "body": NOT_FOUND_BODY})
-            return
         await self._send_response(request, await self.dispatcher.settle(request, value), send)
 
     async def _send_response(self, request: HttpRequest, response: Response, send: Send) -> None:

@@ -30,7 +30,7 @@ class Endpoint:
     __slots__ = (
         "allow", "app", "async_generator", "bare", "binder", "body_stream", "calls", "deny", "entry",
         "finish_on_disconnect", "generator", "guarded", "handler_name", "inline", "is_async", "max_args",
-        "max_body", "media_type", "media_type_pair", "metadata", "methods", "name", "path", "plain", "quick",
+        "max_body", "media_type", "media_type_pair", "metadata", "methods", "name", "path", "plain", "quick", "quick_body",
         "router", "rule", "threaded", "timeout", "websocket",
     )  # fmt: skip
 
@@ -53,6 +53,8 @@ class Endpoint:
         self.plain = not (self.guarded or self.threaded or self.timeout is not None or self.websocket)
         #: A GET without anything special may call it on the spot; `bare` when it takes no argument at all.
         self.quick = self.plain and "GET" in self.methods
+        #: Its body may be taken and decoded on the spot.
+        self.quick_body = not (self.body_stream or self.binder.body_raw) and self.max_body is None
         self.bare = self.binder.func if not self.binder.parameters else None
 
     def _read_options(self, options: dict[str, Any]) -> None:
