@@ -271,7 +271,7 @@ def test_the_compiled_call_is_the_call_one_would_write(path: list[str], query: d
         return a, b, c
 
     got = Binder(handler).call_for(len(path))(_Fake(query), tuple(path))
-    positional = {name: value for name, value in zip(("a", "b"), path, strict=False)}
+    positional = dict(zip(("a", "b"), path, strict=False))
     assert got == handler(**{**{k: v for k, v in query.items() if k != "extra"}, **positional})
 
 

@@ -229,7 +229,7 @@ class LifespanManager:
 
     async def __aenter__(self) -> Self:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
-        self._task = asyncio.ensure_future(self.app(scope, self._to_app.get, self._answers.put))  # type: ignore[arg-type]
+        self._task = asyncio.ensure_future(self.app(scope, self._to_app.get, self._answers.put))
         answer = await self._ask("lifespan.startup")
         if answer is not None and answer["type"] == "lifespan.startup.failed":
             raise RuntimeError(answer.get("message", "") or "the application did not start")
@@ -460,7 +460,7 @@ class WebSocketSession:
         self._closed = False
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.ensure_future(self._app(self.scope, self._to_app.get, self._send))  # type: ignore[arg-type]
+        self._task = asyncio.ensure_future(self._app(self.scope, self._to_app.get, self._send))
         await self._to_app.put({"type": "websocket.connect"})
         message = await self.receive()
         if message["type"] != "websocket.accept":

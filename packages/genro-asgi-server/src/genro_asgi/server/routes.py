@@ -30,8 +30,8 @@ class Endpoint:
     __slots__ = (
         "allow", "app", "async_generator", "bare", "binder", "body_stream", "calls", "deny", "entry",
         "finish_on_disconnect", "generator", "guarded", "handler_name", "inline", "is_async", "max_args",
-        "max_body", "media_type", "media_type_pair", "metadata", "methods", "name", "path", "plain", "quick", "quick_body",
-        "router", "rule", "threaded", "timeout", "websocket",
+        "max_body", "media_type", "media_type_pair", "metadata", "methods", "name", "path", "plain", "quick",
+        "quick_body", "router", "rule", "threaded", "timeout", "websocket",
     )  # fmt: skip
 
     calls: list[Call]

@@ -151,7 +151,10 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
                 self.sys_apps[name] = app = self._make_app(f"sys_apps.{name}", name, spec)
                 section.add_branches({"name": name, "instance": app})
         for name, spec in self.config.get_app_specs_raw().items():
-            self.mount(name, self._make_app(f"apps.{name}", name, spec))
+            try:
+                self.mount(name, self._make_app(f"apps.{name}", name, spec))
+            except (ValueError, TypeError) as error:
+                raise ConfigError(f"{self.config.where(f'apps.{name}')}: {error}.") from error
 
     def _make_app(self, key: str, name: str, spec: Any) -> Any:
         module, class_name, _, kwargs = spec
