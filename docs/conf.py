@@ -21,7 +21,9 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
-nitpicky = False
+suppress_warnings = [
+    "ref.python"
+]  # an annotation names a class by its last name, and there is a Response in two packages
 
 
 def as_rst(lines: list[str]) -> list[str]:
