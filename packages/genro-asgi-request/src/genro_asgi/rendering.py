@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from genro_asgi.datastructures.headers import encode_header
-from genro_asgi.jsoncodec import dumps, quick_dumps
+from genro_asgi.jsoncodec import dumps
 
 __all__ = [
     "CONTENT_LENGTHS",
@@ -71,8 +71,8 @@ RAW: Encoder = (bytes, BYTES_TYPE)
 #: Encoders by exact class; `encoder_for` adds the classes it meets. They are quick and may raise TypeError or
 #: UnicodeEncodeError for a value out of the ordinary, which `encode` then takes.
 ENCODERS: dict[type, Encoder | None] = {
-    dict: (quick_dumps, JSON_TYPE),
-    list: (quick_dumps, JSON_TYPE),
+    dict: JSON,
+    list: JSON,
     str: (str.encode, TEXT_TYPE),
     bytes: (lambda value: value, BYTES_TYPE),
     bytearray: RAW,

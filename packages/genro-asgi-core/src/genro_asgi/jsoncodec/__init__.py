@@ -3,14 +3,13 @@
 from genro_asgi.jsoncodec.errors import JsonError
 
 try:
-    from genro_asgi.jsoncodec.fast import dumps, loads, quick_dumps
+    from genro_asgi.jsoncodec.fast import dumps, loads
 
     engine = "orjson"
 except ImportError:
     from genro_asgi.jsoncodec.reading import loads
     from genro_asgi.jsoncodec.writing import dumps
 
-    quick_dumps = dumps
     engine = "stdlib"
 
-__all__ = ["JsonError", "dumps", "engine", "loads", "quick_dumps"]
+__all__ = ["JsonError", "dumps", "engine", "loads"]

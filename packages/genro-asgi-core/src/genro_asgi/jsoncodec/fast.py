@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import orjson
@@ -19,7 +18,7 @@ from genro_asgi.jsoncodec.errors import (
 )
 from genro_asgi.jsoncodec.reading import as_bytes
 
-__all__ = ["dumps", "dumps_with", "loads", "quick_dumps"]
+__all__ = ["dumps", "dumps_with", "loads"]
 
 # Bound once: a global name is cheaper than an attribute of a module, and every body pays for it.
 _loads, _dumps, _to_plain = orjson.loads, orjson.dumps, writing.to_plain
@@ -100,10 +99,6 @@ def dumps(value: Any) -> bytes:
         return _dumps(value, _to_plain)
     except TypeError:
         return _dumps_rest(value)
-
-
-#: dumps for the hot path: no Python around orjson. TypeError for what is out of the ordinary, which dumps then takes.
-quick_dumps: Callable[[Any], bytes] = partial(orjson.dumps, default=writing.to_plain)
 
 
 def dumps_with(value: Any, default: Callable[[Any], Any]) -> bytes:

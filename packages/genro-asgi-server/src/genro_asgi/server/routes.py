@@ -202,10 +202,6 @@ class RouteTable:
 
     def resolve(self, path: str) -> tuple[Endpoint, tuple[str, ...]] | None:
         """The endpoint of a path and the segments left over for it; None where genro-routes says not_found."""
-        head, _, tail = path.rpartition("/")
-        endpoint = self.heads.get(head)
-        if endpoint is not None and tail and tail[0] != "@":
-            return endpoint, (tail,)
         stripped = path.strip("/")
         if "@" in stripped and any(part.startswith("@") for part in stripped.split("/")):
             return None  # genro-routes' reverse lookup is not for clients
