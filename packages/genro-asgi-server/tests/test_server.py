@@ -309,6 +309,48 @@ async def test_hooks_run_around_handlers_in_order() -> None:
 
 
 @pytest.mark.asyncio
+async def test_middleware_of_one_application_sees_nothing_else(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "shop_app.py").write_text(SHOP)
+    (site / "config.yaml").write_text(
+        "apps:\n  shop: {module: shop_app, middleware: {logging: {logger_name: shop.log}}}\n  other: shop_app\n"
+    )
+    server = AsgiServer(site)
+    seen: list[str] = []
+    logger = logging.getLogger("shop.log")
+    logger.setLevel("INFO")
+    handler = logging.Handler()
+    handler.emit = lambda record: seen.append(record.getMessage().partition(" (")[0])  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    try:
+        async with AsyncClient(server) as client:
+            for path in ("/shop/hello?token=s3cret&a=1", "/other/hello", "/nowhere"):
+                await client.get(path)
+    finally:
+        logger.removeHandler(handler)
+    assert seen == ["GET /shop/hello?token=[redacted]&a=1 200"]
+
+
+SHOP = """
+from genro_asgi.applications.asgi import AsgiApplication
+from genro_asgi.routing import route
+
+class Application(AsgiApplication):
+    @route()
+    async def hello(self):
+        return "hi"
+"""
+
+
+@pytest.mark.asyncio
+async def test_a_main_app_that_is_not_there_stops_the_boot() -> None:
+    with pytest.raises(RuntimeError, match="no application 'shop' is mounted; there is none"):
+        async with AsyncClient(AsgiServer(main_app="shop")):
+            raise AssertionError("it started")
+
+
+@pytest.mark.asyncio
 async def test_classic_middleware_goes_around_the_server() -> None:
     class Stamp:
         def __init__(self, app: Any, text: bytes) -> None:
@@ -481,7 +523,7 @@ async def test_notifications_and_what_handlers_set_on_the_response() -> None:
         async def file(self) -> Path:
             return Path("note.txt")
 
-    Path("note.txt").write_text("on disk")  # noqa: ASYNC240 - a few bytes before anything runs
+    Path("note.txt").write_text("on disk")
     async with AsyncClient(Notes()) as client:
         accepted = await client.post("/notify")
         assert (accepted.status_code, accepted.content, accepted.headers["content-length"]) == (202, b"", "0")

@@ -106,7 +106,7 @@ class ServerLifespan:
         # The server's state is the one its requests get: what start hooks put there, handlers find.
         self.state.update(self.server.state._state)
         self.server.state = State(self.state)
-        self.server.table.refresh()  # a route that cannot be compiled stops the boot, and not its first request
+        self.server.check()  # a route that cannot be compiled stops the boot, and not its first request
         try:
             for name, start, stop in self._parts():
                 await call_hook(start)

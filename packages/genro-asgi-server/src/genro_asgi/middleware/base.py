@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from genro_asgi.request import BaseRequest
 from genro_asgi.response import Response
 
-__all__ = ["Hook", "Middleware", "hooks_of"]
+__all__ = ["ForApp", "Hook", "Middleware", "hooks_of"]
 
 Hook = Callable[..., Any]
 HookAnswer = Response | None | Awaitable[Response | None]
@@ -38,6 +38,30 @@ class Middleware:
 
     def on_error(self, request: BaseRequest, exc: Exception) -> HookAnswer:
         """Turn an exception into an answer, or leave it to those outside."""
+
+
+class ForApp(Middleware):
+    """A middleware around one application: it sees only requests below the application's name."""
+
+    def __init__(self, inner: Middleware, app_name: str) -> None:
+        super().__init__(inner.server)
+        self.inner, self.app_name = inner, app_name
+        self.order, self.transports = inner.order, inner.transports  # type: ignore[misc]
+
+    def _concerns(self, request: BaseRequest) -> bool:
+        return request.path.strip("/").partition("/")[0] == self.app_name
+
+    def before(self, request: BaseRequest) -> HookAnswer:
+        """The inner hook, for requests of the application."""
+        return self.inner.before(request) if self._concerns(request) else None
+
+    def after(self, request: BaseRequest, response: Response) -> HookAnswer:
+        """The inner hook, for requests of the application."""
+        return self.inner.after(request, response) if self._concerns(request) else None
+
+    def on_error(self, request: BaseRequest, exc: Exception) -> HookAnswer:
+        """The inner hook, for requests of the application."""
+        return self.inner.on_error(request, exc) if self._concerns(request) else None
 
 
 def hooks_of(middleware: list[Middleware], hook: str, transport: str) -> list[Hook]:

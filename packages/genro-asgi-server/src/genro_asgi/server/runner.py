@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import socket
 import sys
@@ -104,7 +105,7 @@ def make_config(server: "AsgiServer", host: str, port: int, options: dict[str, A
         "log_level": "warning",
         "server_header": False,
         "lifespan": "on",
-        "timeout_graceful_shutdown": int(settings.timeout_graceful or 30),
+        "timeout_graceful_shutdown": math.ceil(server.grace),
     }
     proxies = settings.proxy
     if proxies:
@@ -144,6 +145,8 @@ def bind(config: uvicorn.Config) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((config.host, config.port))
+        sock.listen(config.backlog)  # from here on a client may connect, whatever is said below
+        sock.listen(config.backlog)  # whoever reads the announcement may connect, and waits for the start
     except OSError as error:
         sock.close()
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)

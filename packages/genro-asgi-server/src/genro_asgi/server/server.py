@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +17,7 @@ from genro_asgi.context import AsgiContext
 from genro_asgi.datastructures.state import State
 from genro_asgi.exceptions import ConfigError, Redirect
 from genro_asgi.lifespan import ServerLifespan
-from genro_asgi.middleware.base import Middleware
+from genro_asgi.middleware.base import ForApp, Middleware
 from genro_asgi.middleware.registry import known_middleware
 from genro_asgi.request import BaseRequest, HttpRequest, RequestRegistry, current_request, route_path
 from genro_asgi.response import Response, error_response
@@ -126,19 +126,26 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
 
     def _make_middleware(self) -> list[Middleware]:
         known = known_middleware()
-        chosen: dict[str, dict[str, Any]] = {name: {} for name, cls in known.items() if cls.default}
-        for name, options in self.config.middleware.items():
-            if options is False:
-                chosen.pop(name, None)
-            else:
-                chosen[name] = dict(options)
+        chosen: dict[str, Any] = {name: {} for name, cls in known.items() if cls.default}
+        return self._build_middleware("middleware", {**chosen, **self.config.middleware})
+
+    def _build_middleware(self, key: str, chosen: Mapping[str, Any]) -> list[Middleware]:
+        known = known_middleware()
         made = []
         for name, options in chosen.items():
+            if options is False or name not in known:
+                continue
             try:
                 made.append(known[name](server=self, **options))
             except TypeError as error:
-                raise ConfigError(f"{self.config.where('middleware')}.{name}: {error}.") from error
+                raise ConfigError(f"{self.config.where(key)}.{name}: {error}.") from error
         return made
+
+    def _add_app_middleware(self, name: str, chosen: Mapping[str, Any] | None) -> None:
+        """Put the middleware an application's section names around that application alone."""
+        own = [ForApp(one, name) for one in self._build_middleware(f"apps.{name}.middleware", chosen or {})]
+        if own:
+            self._set_middleware([*self.middleware, *own])
 
     def _mount_configured(self) -> None:
         self.server_application = ServerApplication()
@@ -153,6 +160,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         for name, spec in self.config.get_app_specs_raw().items():
             try:
                 self.mount(name, self._make_app(f"apps.{name}", name, spec))
+                self._add_app_middleware(name, spec[2])
             except (ValueError, TypeError) as error:
                 raise ConfigError(f"{self.config.where(f'apps.{name}')}: {error}.") from error
 
@@ -381,11 +389,24 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     def on_shutdown(self) -> Any:
         """Called after the applications have stopped, sync or async."""
 
+    @property
+    def grace(self) -> float:
+        """Seconds that work in flight is given when the server stops (`server.timeout_graceful`)."""
+        seconds = self.config.server.timeout_graceful
+        return 30.0 if seconds is None else float(seconds)
+
+    def check(self) -> None:
+        """Compile the routes and check what the configuration says of them; ConfigError for a mistake."""
+        self.table.refresh()
+        main = self.config.main_app
+        if main and main not in self.apps and main not in self.mounts:
+            names = ", ".join([*self.apps, *(name for name, _ in self.mounts.items())]) or "none"
+            raise ConfigError(f"{self.config.where('main_app')}: no application {main!r} is mounted; there is {names}.")
+
     async def drain(self, seconds: float | None = None) -> None:
         """Take no more work, wait for what is in flight up to `seconds`, then cancel it."""
         self.set_draining(True)
-        allowed = self.config.server.timeout_graceful if seconds is None else seconds
-        deadline = asyncio.get_running_loop().time() + (30.0 if allowed is None else allowed)
+        deadline = asyncio.get_running_loop().time() + (self.grace if seconds is None else seconds)
         await self._wait_until(deadline)
         for request in list(self.request_registry.live.values()):
             if isinstance(request, HttpRequest):
