@@ -89,6 +89,7 @@ Point = namedtuple("Point", "x y")
         (None, "null"),
         (True, "true"),
         ("è", '"è"'),
+        (2**64, "18446744073709551616::L"),
         ({"k::N": 1}, '{"k::N":1}'),
         ({"k::N": Decimal(1)}, '{"k::N":"1::N"}::JS'),
         (Colour.RED, '"red"'),
@@ -284,6 +285,12 @@ def test_pointers_name_the_bad_value() -> None:
     assert caught.value.pointer == "/query"
 
 
+def test_a_bad_value_in_quotes_is_not_mistaken_for_a_broken_text() -> None:
+    with pytest.raises(TytxError) as caught:
+        from_tytx('"{"a":"x::N"}::JS"', "json")
+    assert (caught.value.pointer, caught.value.code) == ("/a", "BAD_VALUE")
+
+
 def test_hydrate_works_in_place() -> None:
     document = {"a": ["1::N", {"b": "x::T"}], "n": 5}
     assert hydrate(document) is document
@@ -352,7 +359,7 @@ def test_lone_surrogates_do_not_break_a_document() -> None:
 
 @pytest.mark.parametrize("call", [lambda: encode(1, "xls"), lambda: decode("1", "xls")])  # type: ignore[arg-type]
 def test_unknown_transports_are_named(call: Any) -> None:
-    with pytest.raises(ValueError, match="TYTX transport 'xls' is unknown; use json or msgpack"):
+    with pytest.raises(ValueError, match="TYTX transport 'xls' is unknown; use json, msgpack or xml"):
         call()
 
 

@@ -137,6 +137,15 @@ def test_only_query_data_and_cookies_hold_typed_values(data: str | bytes, prefix
     assert (message.typed, message.transport, message.prefixed) == (True, "json", prefixed)
 
 
+def test_a_message_answers_for_fields_that_are_not_there() -> None:
+    message = parse_message(f"{TYPED}}}::JS")
+    assert (message.id, message.method, message.path, message.headers) == ("5::N", "POST", "/x::D", {"x-a": "1::N"})
+    assert (message.query, message.cookies, message.data) == ({"n": 1}, {"c": "x"}, [Decimal("9.90")])
+    message = parse_message('{"headers":null}')
+    assert (message.id, message.method, message.path, message.headers) == (None, None, "/", {})
+    assert (message.query, message.cookies, message.data) == ({}, {}, None)
+
+
 @pytest.mark.parametrize(
     ("headers", "typed"),
     [

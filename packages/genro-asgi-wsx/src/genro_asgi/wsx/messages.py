@@ -117,6 +117,41 @@ class ParsedMessage(NamedTuple):
     #: whether the text began with WSX://
     prefixed: bool
 
+    @property
+    def id(self) -> str | None:
+        """What the answer is to be called by; None in an event."""
+        return self.fields.get("id")
+
+    @property
+    def method(self) -> str | None:
+        """The method of a request, upper case; None in any other kind."""
+        return self.fields.get("method")
+
+    @property
+    def path(self) -> str:
+        """The path, with its leading slash."""
+        return self.fields.get("path") or "/"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, names in lower case."""
+        return self.fields.get("headers") or {}
+
+    @property
+    def cookies(self) -> dict[str, Any]:
+        """The cookies by name."""
+        return self.fields.get("cookies") or {}
+
+    @property
+    def query(self) -> dict[str, Any]:
+        """The query by name."""
+        return self.fields.get("query") or {}
+
+    @property
+    def data(self) -> Any:
+        """The payload; None when there is none."""
+        return self.fields.get("data")
+
 
 def is_wsx_message(data: str | bytes) -> bool:
     """Whether a text begins with the prefix of WSX."""

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from genro_asgi.jsoncodec import JsonError, dumps, engine, loads
 from genro_asgi.wsx.errors import TytxError
-from genro_asgi.wsx.tytx.plain import PlainCopy, to_plain
+from genro_asgi.wsx.tytx.plain import INT64_MIN, UINT64_MAX, PlainCopy, to_plain
 from genro_asgi.wsx.tytx.registry import DEFAULT_TYPES, TypeTable
 from genro_asgi.wsx.tytx.tree import MAX_DEPTH, hydrate, read_literal
 
-__all__ = ["Transport", "decode", "encode", "from_tytx", "to_tytx", "typed_copy"]
+__all__ = ["Transport", "decode", "encode", "from_tytx", "read_text", "to_tytx", "typed_copy"]
 
-Transport = Literal["json", "msgpack"]
+Transport = Literal["json", "msgpack", "xml"]
 
 _dumps_with: Callable[[Any, Callable[[Any], Any]], bytes] | None = None
 if engine == "orjson":
@@ -24,8 +24,8 @@ def encode(value: Any, transport: Transport | None = None, *, types: TypeTable =
 
     Without a transport this is a text such as `{"price":"9.90::N"}::JS`; the mark at its end says that there are
     typed values in it, and a typed value on its own is `9.90::N`. With "json" all of it stands in one more pair of
-    quotes, which is how it travels over HTTP. TytxError for a value that has no form, ValueError for an unknown
-    transport.
+    quotes, which is how it travels over HTTP; with "xml" it stands in an element.
+    TytxError for a value that has no form, ValueError for an unknown transport.
     """
     # The common case goes straight through: every call it does not make is a tenth of what plain JSON costs.
     if transport is not None:
@@ -74,6 +74,10 @@ def _encode_as(value: Any, transport: str, types: TypeTable) -> bytes:
         from genro_asgi.wsx.tytx.msgpack_codec import encode_msgpack
 
         return encode_msgpack(value, types)
+    if transport == "xml":
+        from genro_asgi.wsx.tytx.xml_codec import encode_xml
+
+        return encode_xml(value, types)
     raise _unknown(transport)
 
 
@@ -81,6 +85,8 @@ def _encode_scalar(value: Any, types: TypeTable) -> bytes | None:
     kind = type(value)
     if kind is str:
         return f"{value}::T".encode() if types.looks_typed(value) else None
+    if kind is int:
+        return None if INT64_MIN <= value <= UINT64_MAX else f"{value}::L".encode()
     writer = types.json_writer_for(kind)
     if writer is None:
         return None
@@ -137,6 +143,10 @@ def _decode_as(data: str | bytes, transport: str, types: TypeTable, max_depth: i
         if isinstance(data, str):
             raise TytxError("the document is text, and MessagePack is bytes", code="MALFORMED")
         return decode_msgpack(data, types, max_depth=max_depth or MAX_DEPTH)
+    if transport == "xml":
+        from genro_asgi.wsx.tytx.xml_codec import decode_xml
+
+        return decode_xml(data, types, max_depth=max_depth or MAX_DEPTH)
     raise _unknown(transport)
 
 
@@ -160,6 +170,11 @@ def _decode_quoted(
                 raise
         body = readings[1]
     return _read(body, types, max_depth, always)
+
+
+def read_text(body: bytes, types: TypeTable) -> Any:
+    """The value of a text that is not in quotes, its typed strings read whether it is marked or not."""
+    return _read(body, types, None, always=True)
 
 
 def _read(body: bytes, types: TypeTable, max_depth: int | None, always: bool = False) -> Any:
@@ -201,4 +216,4 @@ def from_tytx(data: str | bytes | None, transport: Transport | None = None) -> A
 
 
 def _unknown(transport: object) -> ValueError:
-    return ValueError(f"TYTX transport {transport!r} is unknown; use json or msgpack.")
+    return ValueError(f"TYTX transport {transport!r} is unknown; use json, msgpack or xml.")

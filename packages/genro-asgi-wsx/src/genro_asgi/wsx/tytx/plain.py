@@ -9,10 +9,10 @@ from genro_asgi.wsx.errors import TytxError
 from genro_asgi.wsx.tytx.registry import NATIVE_ENTRIES, TypeEntry, TypeTable
 from genro_asgi.wsx.tytx.tree import MAX_DEPTH, join_pointer
 
-__all__ = ["PlainCopy", "to_plain"]
+__all__ = ["INT64_MIN", "UINT64_MAX", "PlainCopy", "to_plain"]
 
-# Integers beyond these travel as `digits::L`.
-_LEAST, _MOST = -(2**63), 2**64 - 1
+#: Integers beyond these travel as `digits::L`.
+INT64_MIN, UINT64_MAX = -(2**63), 2**64 - 1
 
 _TOO_DEEP = "the value is nested too deeply, or holds itself"
 
@@ -44,7 +44,7 @@ class PlainCopy:
         if kind is float:
             return value if math.isfinite(value) else None
         if kind is int:
-            return value if _LEAST <= value <= _MOST else self._typed(NATIVE_ENTRIES[int], value)
+            return value if INT64_MIN <= value <= UINT64_MAX else self._typed(NATIVE_ENTRIES[int], value)
         if not depth:
             raise TytxError(_TOO_DEEP)
         if kind is dict:
