@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import offload_jobs as jobs
@@ -56,14 +57,16 @@ async def test_calls_run_in_another_process(processes: Make, no_leak: None) -> N
 
 
 @pytest.mark.asyncio
-async def test_a_worker_stays_and_workers_are_started_as_needed(processes: Make) -> None:
+async def test_a_worker_stays_and_workers_are_started_as_needed(processes: Make, tmp_path: Path) -> None:
     pool = processes(max_workers=2)
     assert pool.workers == 0
     pids = {await pool.run(jobs.pid) for _ in range(3)}
     assert (len(pids), pool.workers) == (1, 1)
-    first, second = pool.run(jobs.work, 0.05), pool.run(jobs.work, 0.05)
-    assert len(set(await asyncio.gather(first, second))) == 2
-    assert pool.workers == 2
+    calls = [pool.run(jobs.hang_up_on_file, str(tmp_path / "go")) for _ in range(2)]
+    assert len({await running(job) for job in calls}) == 2
+    assert (pool.workers, pool.busy) == (2, 2)
+    (tmp_path / "go").touch()
+    await asyncio.gather(*calls)
 
 
 @pytest.mark.asyncio
@@ -270,6 +273,18 @@ async def test_large_initargs_do_not_block_the_loop(processes: Make) -> None:
 
 
 @pytest.mark.asyncio
+async def test_warm_up_starts_all_workers_and_can_be_given_up(processes: Make) -> None:
+    pool = processes(max_workers=2)
+    impatient = asyncio.create_task(pool.warm_up())
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await pool.warm_up()
+    assert [worker.ready for worker in pool._fleet.workers] == [True, True]
+    assert impatient.cancelled()
+    await pool.warm_up()
+
+
+@pytest.mark.asyncio
 async def test_an_initializer_that_fails(processes: Make) -> None:
     pool = processes(max_workers=2, initializer=jobs.broken_initializer, initargs=("no model",))
     calls = [pool.run(jobs.add, 1), pool.run(jobs.add, 2)]
@@ -290,13 +305,14 @@ async def test_a_stream_fails_with_the_initializer(processes: Make) -> None:
 
 
 @pytest.mark.asyncio
-async def test_overload_in_both_ways(processes: Make) -> None:
+async def test_overload_in_both_ways(processes: Make, tmp_path: Path) -> None:
     pool = processes(max_pending=1)
-    job = pool.run(jobs.work, 0.05)
+    job = pool.run(jobs.hang_up_on_file, str(tmp_path / "go"))
     with pytest.raises(ExecutorOverloadError, match="executor 'p' has 1 calls pending and takes 1"):
         pool.run(jobs.add, 1)
     with pytest.raises(ExecutorOverloadError):
         await anext(pool.stream(jobs.count_to, 1))
+    (tmp_path / "go").touch()
     await job
     patient = processes(max_pending=1, on_overload="wait")
     assert await asyncio.gather(*[patient.run(jobs.add, number) for number in range(5)]) == [0, 1, 2, 3, 4]
@@ -380,7 +396,7 @@ class FickleItems:
 
 
 @pytest.mark.asyncio
-async def test_leaving_a_stream_early_closes_the_generator(processes: Make, tmp_path: Any) -> None:
+async def test_leaving_a_stream_early_closes_the_generator(processes: Make, tmp_path: Path) -> None:
     pool = processes()
     async with aclosing(pool.stream(jobs.count_and_mark, str(tmp_path / "mark"))) as items:
         async for item in items:
@@ -435,6 +451,13 @@ async def test_a_pool_inside_a_worker_raises(processes: Make) -> None:
         ExecutorError, match="executor 'nested' is used inside a worker process; call the function itself"
     ):
         await processes().run(jobs.use_pool)
+
+
+@pytest.mark.asyncio
+async def test_a_worker_knows_that_it_is_one(processes: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genro_asgi.executors.worker._inside", True)
+    with pytest.raises(ExecutorError, match="executor 'p' is used inside a worker process"):
+        processes().run(jobs.add, 1)
 
 
 @pytest.mark.asyncio
@@ -537,7 +560,7 @@ def test_a_loop_may_stop_while_its_calls_run() -> None:
     pool = LocalExecutor("p", max_workers=1)
 
     async def start() -> Any:
-        job = pool.run(jobs.hang)
+        job = pool.options(timeout=0.3).run(jobs.hang)
         await running(job)
         return job
 
@@ -548,6 +571,7 @@ def test_a_loop_may_stop_while_its_calls_run() -> None:
     job = loop.run_until_complete(start())
     assert asyncio.run(again()) == 3
     assert job.cancelled()
+    loop.run_until_complete(asyncio.sleep(0.4))  # the timer of the old call finds nothing to do
     loop.close()
     asyncio.run(pool.shutdown())
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from genro_asgi.executors import (
     Progress,
     WorkerDiedError,
     process,
+    wire,
 )
 
 Make = Callable[..., LocalExecutor]
@@ -125,7 +128,7 @@ async def test_a_call_given_to_a_worker_that_died_in_its_sleep_goes_to_another(p
     await pool.warm_up()
     (worker,) = pool._fleet.workers
     os.kill(worker.pid, signal.SIGKILL)
-    while alive(worker.pid):  # noqa: ASYNC110
+    while alive(worker.pid):
         time.sleep(0.001)  # noqa: ASYNC251 - the loop must not notice
     assert await pool.run(jobs.add, 1, 2) == 3
     assert outcomes(pool) == {"submitted": 1, "completed": 1}
@@ -133,15 +136,134 @@ async def test_a_call_given_to_a_worker_that_died_in_its_sleep_goes_to_another(p
 
 @pytest.mark.asyncio
 async def test_a_stream_delivers_what_came_before_the_death(processes: Make) -> None:
-    pool, seen = processes(), []
-    stream = pool.stream(jobs.count_and_hang, 20)
-    async with asyncio.timeout(15):
-        seen = [await anext(stream) for _ in range(5)]
-        os.kill(next(iter(pool._fleet.workers)).pid, signal.SIGKILL)
-        with pytest.raises(WorkerDiedError):
-            while True:
-                seen.append(await anext(stream))
-    assert seen == list(range(20))
+    pool = processes()
+    stream = pool.stream(jobs.count_and_hang, 15)
+    assert await anext(stream) == 0
+    (job,) = pool._live
+    await until(lambda: job.inflow is not None and len(job.inflow.items) == 14)
+    os.kill(job.lane.pid, signal.SIGKILL)
+    await until(job.done)
+    assert [await anext(stream) for _ in range(14)] == list(range(1, 15))
+    with pytest.raises(WorkerDiedError):
+        await anext(stream)
+
+
+@pytest.mark.asyncio
+async def test_a_held_back_worker_that_dies_is_noticed(processes: Make) -> None:
+    """Its socket is not read, so only its end tells; what is still in the socket is delivered first."""
+    pool = processes()
+    stream = pool.stream(jobs.count_to, 10**9)
+    assert await anext(stream) == 0
+    (job,) = pool._live
+    worker = job.lane
+    await until(lambda: worker.paused)
+    os.kill(worker.pid, signal.SIGKILL)
+    await until(job.done)
+    assert job.inflow is not None
+    expected = len(job.inflow.items)
+    assert expected > 100
+    assert [await anext(stream) for _ in range(expected)] == list(range(1, expected + 1))
+    with pytest.raises(WorkerDiedError):
+        await anext(stream)
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_was_held_back_at_its_last_item_goes_on(processes: Make) -> None:
+    """More items than wait here, and the end, arrive at once; the reader has not taken one of them yet."""
+    pool = processes()
+    await pool.warm_up()
+    (worker,) = pool._fleet.workers
+    stream = pool.stream(jobs.items_of, list(range(40)))
+    reading = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0)
+    size = 0
+    while size < 40 * wire.HEAD.size:  # the loop does not look before all of it is there
+        size = len(worker._sock.recv(1 << 20, socket.MSG_PEEK)) if select.select([worker._sock], [], [], 15)[0] else 0
+    assert await reading == 0
+    assert await asyncio.wait_for(pool.run(jobs.add, 1), 15) == 1
+    assert [item async for item in stream] == list(range(1, 40))
+
+
+@pytest.mark.asyncio
+async def test_what_a_killed_worker_still_says_is_not_heard(processes: Make, no_leak: None) -> None:
+    pool = processes(on_cancel="kill")
+    stream = pool.stream(jobs.count_to, 10**9)
+    assert await anext(stream) == 0
+    (job,) = pool._live
+    await until(lambda: job.lane.paused)
+    await stream.aclose()
+    assert await pool.run(jobs.add, 1) == 1
+    assert outcomes(pool) == {"submitted": 2, "completed": 1, "cancelled": 1}
+    await pool.shutdown()
+
+
+@pytest.mark.asyncio
+async def test_the_last_answer_of_a_worker_that_died(processes: Make) -> None:
+    """The answer is taken, and the next call goes to its successor, also when its end is heard of first."""
+    pool = processes()
+    await pool.warm_up()
+    (worker,) = pool._fleet.workers
+    first, second = pool.run(jobs.add, 1), pool.run(jobs.add, 2)
+    assert select.select([worker._sock], [], [], 15)[0]
+    os.kill(worker.pid, signal.SIGKILL)
+    worker._ended()
+    assert (await first, await second) == (1, 2)
+    assert outcomes(pool) == {"submitted": 2, "completed": 2}
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_dies_while_it_is_sent_much(processes: Make) -> None:
+    pool = processes()
+    await pool.warm_up()
+    (worker,) = pool._fleet.workers
+    os.kill(worker.pid, signal.SIGSTOP)
+    job = pool.run(jobs.echo, b"x" * 10_000_000)
+    await asyncio.sleep(0)
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(WorkerDiedError):
+        await job
+    assert await pool.run(jobs.add, 1) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_stream_cancelled_while_its_arguments_are_sent(processes: Make) -> None:
+    pool = processes()
+    await pool.warm_up()
+    (worker,) = pool._fleet.workers
+    os.kill(worker.pid, signal.SIGSTOP)
+    reading = asyncio.create_task(anext(pool.stream(jobs.items_of, [b"x" * 10_000_000])))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    os.kill(worker.pid, signal.SIGCONT)
+    assert await pool.run(jobs.pid) == worker.pid
+
+
+@pytest.mark.asyncio
+async def test_a_socket_that_is_full_or_empty(processes: Make) -> None:
+    pool = processes()
+    await pool.warm_up()
+    (worker,) = pool._fleet.workers
+    worker._read()  # nothing is there
+    os.kill(worker.pid, signal.SIGSTOP)
+    data = memoryview(b"x" * 10_000_000)
+    assert 0 < worker._write(data) < len(data)
+    assert worker._write(data) == 0
+    worker.kill()
+
+
+def test_a_loop_may_close_before_a_killed_worker_is_buried(exit_watch: None, no_leak: None) -> None:
+    pool = LocalExecutor("p", max_workers=1)
+
+    async def main() -> None:
+        await pool.warm_up()
+        with pytest.raises(ExecutorTimeoutError):
+            await pool.options(timeout=0.05).run(jobs.spin)
+
+    asyncio.run(main())
+    asyncio.run(pool.shutdown())
 
 
 @pytest.mark.asyncio
@@ -168,7 +290,7 @@ async def test_no_process_can_be_started(processes: Make, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", refuse)
         with pytest.raises(
-            ExecutorError, match="a worker process cannot be started: .*Resource temporarily unavailable"
+            ExecutorError, match=r"a worker process cannot be started: .*Resource temporarily unavailable"
         ):
             pool.run(jobs.add, 1)
     assert pool.pending == 0
@@ -251,11 +373,11 @@ async def test_each_item_of_a_stream_has_its_own_time(processes: Make) -> None:
 
 @pytest.mark.asyncio
 async def test_a_slow_reader_does_not_time_the_worker_out(processes: Make) -> None:
-    pool = processes(timeout=0.1)
+    pool = processes(timeout=0.3)
     await pool.warm_up()
     async with aclosing(pool.stream(jobs.count_to, 10**9)) as items:
         assert await anext(items) == 0
-        await asyncio.sleep(0.35)
+        await asyncio.sleep(0.7)
         assert [await anext(items) for _ in range(100)] == list(range(1, 101))
     assert pool.metrics()["timed_out"] == 0
 

@@ -98,9 +98,9 @@ class BaseExecutor(ABC):
         return self.defaults.timeout
 
     @property
+    @abstractmethod
     def pending(self) -> int:
         """Calls somebody awaits: queued and running."""
-        return len(self._live)
 
     @property
     @abstractmethod

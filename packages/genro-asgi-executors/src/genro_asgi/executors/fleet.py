@@ -58,7 +58,6 @@ class Fleet:
         self._max_calls = max_calls
         self._max_rss = max_rss
         self._setup: bytes | None = None
-        self._closed = False
         # Workers that ended without a call in hand since the last answer: too many, and no other is tried.
         self.lost = 0
         self._waiting: list[asyncio.Future[None]] = []
@@ -116,12 +115,12 @@ class Fleet:
 
     async def close(self) -> None:
         """Let the free workers go, kill the others, and wait until all are buried."""
-        self._closed = True
         for worker in list(self.workers):
             self._part_with(worker)
             if worker.ready and worker.job is None:
                 worker.hang_up()
             else:
+                worker.job = None
                 worker.kill()
         patience = monotonic() + GRACE
         while self.leaving:
@@ -189,11 +188,10 @@ class Fleet:
 
     def _replace(self) -> None:
         self.replaced += 1
-        if not self._closed:
-            try:
-                self.hire()
-            except ExecutorError as exc:
-                self._despair(exc)
+        try:
+            self.hire()
+        except ExecutorError as exc:
+            self._despair(exc)
 
     def _hurry(self, worker: WorkerProcess) -> None:
         if worker in self.leaving:

@@ -188,11 +188,16 @@ class LocalExecutor(BaseExecutor):
                 return
             if outcome == wire.PROGRESS:
                 job.advance(*pickle.loads(payload))
-            elif job.inflow is not None:
+            else:
+                assert job.inflow is not None
                 job.inflow.put(payload)
             return
         job.ended = monotonic()
         worker.job = None
+        if job.inflow is not None:
+            # Its items may still be read when the worker does something else.
+            job.inflow.pause = job.inflow.resume = None
+            worker.resume()
         self._fleet.lost = 0
         # The worker goes on first: what the answer says can be read while it works.
         if kind & wire.LAST:
@@ -301,9 +306,9 @@ class LocalExecutor(BaseExecutor):
 
     def _expire(self, job: Job[Any]) -> None:
         worker: WorkerProcess = job.lane
-        timeout = job.options.timeout
-        if worker.job is not job or timeout is None:
-            return
+        timeout = job.options.timeout or 0.0
+        if worker.job is not job:
+            return  # it was taken from it when the pool went on with another loop
         left = 0.0
         if job.inflow is not None:
             # Each item has its own time, and the worker is not to blame for a slow reader.

@@ -43,7 +43,7 @@ def main(sock_fd: int, lifeline: int) -> None:
 def _stay(number: int, stack: object) -> None: ...
 
 
-def die_with_parent(lifeline: int) -> None:
+def die_with_parent(lifeline: int) -> None:  # pragma: no cover - only ever in a worker process
     """Have the kernel end this process, and whatever it started, when the write end of a pipe closes.
 
     The pool holds that end, and loses it only with its process. No thread watches, and a call that holds the GIL does
