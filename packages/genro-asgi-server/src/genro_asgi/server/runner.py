@@ -146,7 +146,6 @@ def bind(config: uvicorn.Config) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((config.host, config.port))
         sock.listen(config.backlog)  # from here on a client may connect, whatever is said below
-        sock.listen(config.backlog)  # whoever reads the announcement may connect, and waits for the start
     except OSError as error:
         sock.close()
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
