@@ -175,7 +175,12 @@ class HttpEndpoint:
                     request.endpoint = endpoint
                     bare = endpoint.bare
                     value = bare() if bare is not None else endpoint.calls[0](request, ())
-                elif profile.json_body and endpoint.quick_body and method != "HEAD":
+                elif (
+                    profile.json_body
+                    and endpoint.quick_body
+                    and method != "HEAD"
+                    and values[profile.type_at] == b"application/json"
+                ):
                     # A small JSON body is the other common case: it is taken here, without a coroutine for it.
                     request.endpoint = endpoint
                     request.phase = "body"
@@ -189,10 +194,7 @@ class HttpEndpoint:
                         request._body = message.get("body", b"")
                     request.body_read = True
                     request.phase = "handler"
-                    if values[profile.type_at] == b"application/json" and request._body:
-                        request._data = decode_json(request._body)
-                    else:
-                        request.parse_body()
+                    request._data = decode_json(request._body) if request._body else None
                     value = endpoint.calls[0](request, ())
                 else:
                     value = await self._run(request, scope, receive, send)
