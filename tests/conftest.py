@@ -1,5 +1,11 @@
 """What the cross-package tests share."""
 
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +24,63 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         path.name: Path(next(WheelBuilder(str(path)).build(directory=out, versions=["standard"]))) for path in sources
     }
+
+
+class Demo:
+    """examples/atlas as a process of its own, on a free port and with a database of its own."""
+
+    script = ROOT / "examples" / "atlas" / "run.py"
+
+    def __init__(self, home: Path, *arguments: str, **variables: str) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GENRO_ASGI_", "ATLAS_"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-X", "dev", *(arguments or (str(self.script), "--port", "0"))],
+            env=kept | {"HOME": str(home), "ATLAS_DATABASE": str(home / "atlas.sqlite")} | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.printed = ""
+        self.url = self.wait_for(r"Serving on (http://127\.0\.0\.1:[1-9][0-9]*) ")
+
+    def wait_for(self, pattern: str) -> str:
+        """Read what is printed up to a line that matches; its group."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.printed += line
+            if match := re.search(pattern, line):
+                return match[1]
+        raise AssertionError(f"the demo ended:\n{self.printed}")
+
+    def stop(self, how: signal.Signals | None = signal.SIGINT) -> int:
+        """End it, or wait for the end of one that was told already; its exit code."""
+        if self.process.returncode is None:
+            if how is not None:
+                self.process.send_signal(how)
+            try:
+                self.printed += self.process.communicate(timeout=20)[0]
+            finally:
+                self.process.kill()
+        return self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo being served; whoever writes into it puts it back as it was."""
+    running = Demo(tmp_path_factory.mktemp("atlas"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def new_demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
+    """Starts demos on a new database; those of one test share it."""
+    started: list[Demo] = []
+
+    def start(*arguments: str, **variables: str) -> Demo:
+        started.append(Demo(tmp_path, *arguments, **variables))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.stop()

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -236,7 +237,7 @@ class Story:
             auth=tuple(options.user.split(":", 1)) if options.user else None,
             timeout=10,
         )
-        return reply.text.strip("\n")
+        return reply.text.replace("\r\n", "\n").strip("\n")
 
     def kill(self) -> str:
         """End the server at once; what it printed."""
@@ -307,6 +308,9 @@ def clean_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 @pytest.mark.usefixtures("clean_modules")
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=page_id)
 def test_page(page: Path, tmp_path: Path) -> None:
+    if page.parent.parent == ROOT / "examples":
+        # The commands of an example are typed beside its files.
+        shutil.copytree(page.parent, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sqlite*"))
     story = Story(page, tmp_path)
     try:
         for block in blocks_of(page):
