@@ -225,10 +225,12 @@ def test_a_thread_that_parks_looks_again() -> None:
     backlog.push(waiting(0))
     crew._park()  # a job came while it turned round: it does not wait
     assert crew.idle == []
-    crew.idle, crew.waking = Vanishing(), True
+    crew.idle = Vanishing()
     os.write(crew._pipe[1], b"x")
     crew._park()  # somebody woke it while it turned round: it takes the byte
-    assert crew.waking is False
+    os.set_blocking(crew._pipe[0], False)
+    with pytest.raises(BlockingIOError):
+        os.read(crew._pipe[0], 1)
     thread = cast("Any", object())
     crew.threads.add(thread)
     assert crew._leave(thread, surplus=True) is False  # others have left already

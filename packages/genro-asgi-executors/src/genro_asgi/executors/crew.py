@@ -57,9 +57,6 @@ class Crew:
         self.threads: set[WorkerThread] = set()
         # One entry for each thread that waits for a byte nobody has written yet.
         self.idle: list[None] = []
-        # A byte is on its way. One at a time: short jobs are done before a second thread is awake, and the thread that
-        # wakes calls the next one when it finds more than it can take.
-        self.waking = False
         self._backlog = backlog
         self._hand_back = hand_back
         self._initializer = initializer
@@ -95,8 +92,12 @@ class Crew:
         except IndexError:
             return
         assert self._pipe is not None
-        self.waking = True
         os.write(self._pipe[1], b"\n")
+
+    def wake_for(self, jobs: int) -> None:
+        """Wake a thread for each of so many jobs, as far as threads wait."""
+        for _ in range(min(jobs, len(self.idle))):
+            self.wake()
 
     def resize(self, limit: int) -> None:
         """Allow more threads, or fewer; jobs that wait may need one of the new ones at once."""
@@ -115,7 +116,7 @@ class Crew:
     def _work(self, me: WorkerThread) -> None:
         if not self._initialized(me):
             return
-        next_job, idle, backlog = self._backlog.pop, self.idle, self._backlog
+        next_job = self._backlog.pop
         while len(self.threads) <= self.limit or not self._leave(me, surplus=True):
             me.job = job = next_job()
             if job is None:
@@ -125,8 +126,6 @@ class Crew:
                 self._park()
                 continue
             job.started = monotonic()
-            if idle and not self.waking and backlog:
-                self.wake()
             try:
                 job.value = job.context.run(job.fn, *job.args, **job.kwargs)
             except BaseException as exc:
@@ -148,7 +147,6 @@ class Crew:
                 return
         assert self._pipe is not None
         os.read(self._pipe[0], 1)
-        self.waking = False
 
     def _initialized(self, me: WorkerThread) -> bool:
         if self._initializer is None:

@@ -26,12 +26,13 @@ T = TypeVar("T")
 class Lane:
     """The way back to one event loop: finished jobs wait here, and one wake-up of the loop takes them all."""
 
-    __slots__ = ("armed", "done", "loop", "tally")
+    __slots__ = ("armed", "calling", "done", "loop", "tally")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.done: deque[Job[Any]] = deque()
         self.armed = False
+        self.calling = False
         self.tally = Tally()
 
 
@@ -120,13 +121,29 @@ class ThreadExecutor(BaseExecutor):
         self._backlog.push(job)
         live.add(job)
         lane.tally.submitted += 1
-        if crew.idle and not crew.waking:
-            crew.wake()
+        if crew.idle and not lane.calling:
+            # Not at once: writing to the pipe gives the GIL away while the loop may have more jobs to bring this turn.
+            lane.calling = True
+            loop.call_soon(self._call, lane)
         if len(crew.threads) < crew.limit and len(live) + len(self._abandoned) > len(crew.threads):
             self._hire_for(job)
         if options.timeout is not None:
             job.timer = loop.call_later(options.timeout, self._expire, job)
         return job
+
+    def _call(self, lane: Lane) -> None:
+        """Wake a thread when none is awake; until the loop's next turn it takes all jobs that are short."""
+        if not self._backlog:
+            lane.calling = False
+            return
+        if len(self._crew.idle) == len(self._crew.threads):
+            self._crew.wake()
+        lane.loop.call_soon(self._call_more, lane)
+
+    def _call_more(self, lane: Lane) -> None:
+        """What still waits one turn later waits behind something slow: a thread for each."""
+        lane.calling = False
+        self._crew.wake_for(len(self._backlog))
 
     async def launch_stream(
         self, fn: Callable[..., Iterable[T]], args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
@@ -233,7 +250,8 @@ class ThreadExecutor(BaseExecutor):
         done = lane.done
         while done:
             job = done.popleft()
-            self._abandoned.discard(job)
+            if self._abandoned:
+                self._abandoned.discard(job)
             self._settle(job, lane.tally)
 
     def _expire(self, job: Job[Any]) -> None:
