@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from genro_asgi.datastructures.headers import encode_header
-from genro_asgi.jsoncodec import dumps
+from genro_asgi.jsoncodec import dumps, quick_dumps, to_plain
 
 __all__ = [
     "CONTENT_LENGTHS",
@@ -23,8 +23,9 @@ __all__ = [
 
 HeaderPair = tuple[bytes, bytes]
 
-#: How a value of some class is sent: its bytes, and the content-type header; None where it cannot be sent at once.
-Encoder = tuple[Callable[[Any], bytes], HeaderPair]
+#: How a value of some class is sent: `encoder[0](value, encoder[2])` are its bytes, `encoder[1]` is the content-type.
+#: The second argument lets functions written in C stand here as they are; a Python one around them costs more.
+Encoder = tuple[Callable[[Any, Any], bytes], HeaderPair, Any]
 
 JSON_TYPE: HeaderPair = (b"content-type", b"application/json")
 TEXT_TYPE: HeaderPair = (b"content-type", b"text/plain; charset=utf-8")
@@ -56,28 +57,24 @@ def encode_text(value: str, charset: str = "utf-8") -> bytes:
         return value.encode(charset, "replace")
 
 
-def _as_text(value: Any) -> bytes:
-    return encode_text(str(value))
+def _as_text(value: Any, charset: str) -> bytes:
+    return encode_text(str(value), charset)
 
 
-def _nothing(value: None) -> bytes:
-    return b""
-
-
-JSON: Encoder = (dumps, JSON_TYPE)
-TEXT: Encoder = (_as_text, TEXT_TYPE)
-RAW: Encoder = (bytes, BYTES_TYPE)
+JSON: Encoder = (quick_dumps, JSON_TYPE, to_plain)
+TEXT: Encoder = (_as_text, TEXT_TYPE, "utf-8")
+RAW: Encoder = (lambda value, _: bytes(value), BYTES_TYPE, None)
 
 #: Encoders by exact class; `encoder_for` adds the classes it meets. They are quick and may raise TypeError or
 #: UnicodeEncodeError for a value out of the ordinary, which `encode` then takes.
 ENCODERS: dict[type, Encoder | None] = {
     dict: JSON,
     list: JSON,
-    str: (str.encode, TEXT_TYPE),
-    bytes: (lambda value: value, BYTES_TYPE),
+    str: (str.encode, TEXT_TYPE, "utf-8"),
+    bytes: RAW,
     bytearray: RAW,
     memoryview: RAW,
-    type(None): (_nothing, TEXT_TYPE),
+    type(None): (lambda value, _: b"", TEXT_TYPE, None),
     int: TEXT,
     float: TEXT,
     bool: TEXT,
@@ -103,16 +100,16 @@ def _find_encoder(cls: type) -> Encoder | None:
     if issubclass(cls, PurePath | Iterator | AsyncIterable) or hasattr(cls, "is_streamed"):
         return None
     if issubclass(cls, Enum):
-        return (lambda value: encode(value.value)), (TEXT_TYPE if not issubclass(cls, dict | list) else JSON_TYPE)
+        return (lambda value, _: encode(value.value)), (JSON_TYPE if issubclass(cls, dict | list) else TEXT_TYPE), None
     for base, encoder in ((Mapping, JSON), (list, JSON), (str, TEXT), (bytes, RAW), (bytearray, RAW)):
         if issubclass(cls, base):
-            return (_dumps_mapping, JSON_TYPE) if base is Mapping and not issubclass(cls, dict) else encoder
+            return (_dumps_mapping, JSON_TYPE, None) if base is Mapping and not issubclass(cls, dict) else encoder
     if dataclasses.is_dataclass(cls) or hasattr(cls, "model_dump"):
         return JSON
     return TEXT
 
 
-def _dumps_mapping(value: Mapping[Any, Any]) -> bytes:
+def _dumps_mapping(value: Mapping[Any, Any], _: None) -> bytes:
     return dumps(dict(value))
 
 
@@ -120,8 +117,8 @@ def encode(value: Any) -> bytes:
     """The bytes of any plain value."""
     encoder = encoder_for(value)
     if encoder is None or value.__class__ is str:
-        return _as_text(value)
+        return encode_text(str(value))
     try:
-        return encoder[0](value)
+        return encoder[0](value, encoder[2])
     except TypeError:
         return dumps(value)

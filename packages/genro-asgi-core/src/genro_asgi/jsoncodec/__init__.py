@@ -1,15 +1,18 @@
 """JSON in and out: orjson when it is installed, else the standard library; same bytes and refusals from both."""
 
 from genro_asgi.jsoncodec.errors import JsonError
+from genro_asgi.jsoncodec.writing import to_plain
 
 try:
+    from orjson import dumps as quick_dumps
+
     from genro_asgi.jsoncodec.fast import dumps, loads
 
     engine = "orjson"
 except ImportError:
     from genro_asgi.jsoncodec.reading import loads
-    from genro_asgi.jsoncodec.writing import dumps
+    from genro_asgi.jsoncodec.writing import dumps, quick_dumps  # type: ignore[assignment]
 
     engine = "stdlib"
 
-__all__ = ["JsonError", "dumps", "engine", "loads"]
+__all__ = ["JsonError", "dumps", "engine", "loads", "quick_dumps", "to_plain"]

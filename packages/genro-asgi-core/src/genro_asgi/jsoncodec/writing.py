@@ -16,7 +16,7 @@ from uuid import UUID
 
 from genro_asgi.jsoncodec.errors import JsonError
 
-__all__ = ["dumps", "to_plain"]
+__all__ = ["dumps", "quick_dumps", "to_plain"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -32,6 +32,14 @@ def dumps(value: Any) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return _SURROGATE.sub("\ufffd", text).encode()
+
+
+def quick_dumps(value: Any, default: Callable[[Any], Any]) -> bytes:
+    """What stands for orjson's own dumps, the quickest there is with `to_plain` for `default`.
+
+    Like it, it may refuse with TypeError what dumps takes.
+    """
+    return dumps(value)
 
 
 def to_plain(value: Any) -> Any:

@@ -216,7 +216,7 @@ class HttpEndpoint:
                     await self._send_value(request, value, send)
                     return
                 try:
-                    body = encoder[0](value)
+                    body = encoder[0](value, encoder[2])
                 except (TypeError, UnicodeEncodeError):
                     body = encode(value)  # what the quick encoder of the class cannot take
                 length = len(body)
