@@ -13,7 +13,7 @@ from genro_asgi.exceptions import (
 from genro_asgi.jsoncodec import JsonError, loads
 from genro_asgi.types import Message, Receive
 
-__all__ = ["content_length", "decode_body", "fold_pairs", "read_body", "stream_body"]
+__all__ = ["check_length", "content_length", "decode_body", "fold_pairs", "read_body", "stream_body"]
 
 _TYTX_TYPE = "application/vnd.tytx+"
 
@@ -51,38 +51,38 @@ async def stream_body(
 
 
 async def read_body(
-    receive: Receive, max_body: int | None = None, length: int | None = None, on_chunk: Callable[[], None] | None = None
+    receive: Receive,
+    max_body: int | None = None,
+    on_chunk: Callable[[], None] | None = None,
+    first: Message | None = None,
 ) -> bytes:
-    """The whole body in one piece; the same limits and errors as `stream_body`. `on_chunk` hears of every piece."""
-    if max_body is not None and length is not None and length > max_body:
-        raise too_large(max_body)
-    # The first message nearly always is the whole body: no generator, no join for it.
-    message = await receive()
-    chunk: bytes = message.get("body", b"") if message["type"] != "http.disconnect" else b""
-    if message["type"] == "http.disconnect" or message.get("more_body", False):
-        return await _read_rest(receive, message, chunk, max_body, on_chunk)
-    if max_body is not None and len(chunk) > max_body:
-        raise too_large(max_body)
-    return chunk
+    """The whole body in one piece; 413 past `max_body` bytes, ClientDisconnect when it is cut.
 
-
-async def _read_rest(
-    receive: Receive, message: Message, first: bytes, max_body: int | None, on_chunk: Callable[[], None] | None
-) -> bytes:
-    chunks, total = [first], len(first)
+    `on_chunk` hears of every piece; `first` is a message that was already received.
+    """
+    chunks: list[bytes] = []
+    total = 0
+    message = await receive() if first is None else first
     while True:
         if message["type"] == "http.disconnect":
             raise ClientDisconnect("The client left before its request body was complete.")
-        if max_body is not None and total > max_body:
-            raise too_large(max_body)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-        message = await receive()
         if on_chunk is not None:
             on_chunk()
         chunk = message.get("body", b"")
         total += len(chunk)
+        if max_body is not None and total > max_body:
+            raise too_large(max_body)
         chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+        message = await receive()
+
+
+def check_length(value: bytes, max_body: int | None) -> None:
+    """413 when a Content-Length says more than `max_body` bytes, 400 when it is no number."""
+    length = content_length(value)
+    if max_body is not None and length is not None and length > max_body:
+        raise too_large(max_body)
 
 
 def too_large(max_body: int) -> HTTPContentTooLarge:
@@ -139,8 +139,10 @@ def decode_body(raw: bytes, content_type: str, tytx: str | None = None, max_fiel
 
 def _is_structured(media_type: str) -> bool:
     # fetchTytx says application/json and the header; a form in TYTX mode stays a form.
-    return not media_type or media_type.startswith((_TYTX_TYPE, "application/json", "application/msgpack")) or (
-        media_type in ("application/xml", "text/xml", "text/plain", "application/x-msgpack")
+    return (
+        not media_type
+        or media_type.startswith((_TYTX_TYPE, "application/json", "application/msgpack"))
+        or (media_type in ("application/xml", "text/xml", "text/plain", "application/x-msgpack"))
     )
 
 

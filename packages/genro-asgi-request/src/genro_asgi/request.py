@@ -15,7 +15,17 @@ from contextvars import ContextVar
 from time import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from genro_asgi.body import content_length, decode_body, decode_json, fold_pairs, read_body, stream_body, tytx_transport
+from genro_asgi.body import (
+    check_length,
+    content_length,
+    decode_body,
+    decode_json,
+    fold_pairs,
+    read_body,
+    stream_body,
+    too_large,
+    tytx_transport,
+)
 from genro_asgi.datastructures.address import Address
 from genro_asgi.datastructures.cookies import parse_cookies
 from genro_asgi.datastructures.headers import Headers
@@ -254,7 +264,9 @@ class BaseRequest(ABC):
         return failures
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} id={self.id!r} method={self.method} path={self.path!r} transport={self.transport}>"
+        return (
+            f"<{type(self).__name__} id={self.id!r} method={self.method} path={self.path!r} transport={self.transport}>"
+        )
 
 
 class HttpRequest(BaseRequest):
@@ -266,7 +278,7 @@ class HttpRequest(BaseRequest):
     # that has a default on the class: that alone is a fifth of the price of a request.
     __slots__ = (
         "_body", "_data", "_receive", "_response", "_tytx", "body_read", "created_at", "endpoint", "extra",
-        "header_map", "phase", "scope", "task",
+        "phase", "scope", "task",
     )  # fmt: skip
 
     limits: Limits = DEFAULT_LIMITS
@@ -274,14 +286,16 @@ class HttpRequest(BaseRequest):
     disconnected: bool = False
     #: Why the server cancels this request: `disconnected`, `deadline`, `body` or `shutdown`.
     cancelled: str | None = None
-    #: How many rounds of the sweeper the phase has lasted.
+    #: How many rounds of the sweeper the phase it saw last has lasted.
     ticks: int = 0
+    swept_phase: str = ""
     chunks: int = 0
     sending: "Response | None" = None
     watcher: "asyncio.Task[None] | None" = None
     timer: asyncio.TimerHandle | None = None
     _id: str | None = None
     _path: str | None = None
+    _header_map: dict[bytes, bytes] | None = None
     _headers: dict[str, str] | None = None
     _cookies: dict[str, str] | None = None
     _query: dict[str, Any] | None = None
@@ -291,7 +305,6 @@ class HttpRequest(BaseRequest):
     def __init__(self) -> None:
         # The HTTP endpoint writes the same lines out instead of calling this.
         self.scope: Scope = {}
-        self.header_map: dict[bytes, bytes] = {}
         self._receive: Receive | None = None
         self.created_at: float = 0.0
         self.task: asyncio.Task[Any] | None = None
@@ -308,7 +321,6 @@ class HttpRequest(BaseRequest):
     def attach(self, scope: Scope, receive: Receive) -> None:
         """Take scope and receive, reading nothing yet."""
         self.scope = scope
-        self.header_map = dict(scope["headers"])
         self._receive = receive
 
     async def init(
@@ -349,6 +361,13 @@ class HttpRequest(BaseRequest):
             self._headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in self.header_map.items()}
         return self._headers
 
+    @property
+    def header_map(self) -> dict[bytes, bytes]:
+        """The headers as the server gave them, in bytes; of a repeated name the last value."""
+        if self._header_map is None:
+            self._header_map = dict(self.scope["headers"])
+        return self._header_map
+
     def header(self, name: bytes, default: str = "") -> str:
         """One header by its lower-case name, without decoding the others."""
         value = self.header_map.get(name)
@@ -378,13 +397,14 @@ class HttpRequest(BaseRequest):
         return self._query
 
     def query_values(self) -> dict[str, Any]:
-        """The query as a binder wants it: of a repeated name the last value."""
-        raw = self.scope.get("query_string", b"")
-        if not raw:
-            return {}
-        if self.tytx_transport is not None:
+        """The query as a binder wants it: of a repeated name the last value.
+
+        Dispatchers ask for `tytx_transport` before, where there is anything to ask.
+        """
+        if self._tytx is not None:
             return {name: value[-1] if isinstance(value, list) else value for name, value in self.query.items()}
-        return query_dict(raw)
+        raw = self.scope["query_string"]
+        return query_dict(raw) if raw else {}
 
     @property
     def tytx_transport(self) -> str | None:
@@ -425,15 +445,29 @@ class HttpRequest(BaseRequest):
 
     async def load_body(self, max_body: int | None = None) -> None:
         """Read the raw body once; 413 over `max_body` (bytes, default `limits.max_body`), ClientDisconnect if cut."""
-        if self.body_read or self._receive is None:
+        receive = self._receive
+        if self.body_read or receive is None:
             return
-        self.phase, self.ticks = "body", 0
+        self.phase = "body"
         limit = self.limits.max_body if max_body is None else max_body
         headers = self.header_map
-        length = content_length(headers[b"content-length"]) if b"content-length" in headers else None
-        self._body = await read_body(self._receive, limit, length, self._count_chunk)
+        if b"content-length" in headers:
+            check_length(headers[b"content-length"], limit)
+        # The first message nearly always is the whole body: it is taken here, without a coroutine for it.
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            self._body = message.get("body", b"")
+            if len(self._body) > limit:
+                raise too_large(limit)
+        else:
+            self._body = await read_body(receive, limit, on_chunk=self._count_chunk, first=message)
         self.body_read = True
-        self.phase, self.ticks = "handler", 0
+        self.phase = "handler"
+
+    async def read_rest(self, first: Message) -> bytes:
+        """The body whose first message was received already."""
+        assert self._receive is not None
+        return await read_body(self._receive, self.limits.max_body, self._count_chunk, first)
 
     def _count_chunk(self) -> None:
         self.chunks += 1
@@ -474,6 +508,11 @@ class HttpRequest(BaseRequest):
         if self.cancelled is None and self.task is not None:
             self.cancelled = reason
             self.task.cancel()
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether the client said how long it waits."""
+        return b"x-request-timeout" in self.header_map
 
     @property
     def has_credentials(self) -> bool:

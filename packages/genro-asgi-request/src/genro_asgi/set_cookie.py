@@ -1,11 +1,12 @@
 """The text of Set-Cookie headers (RFC 6265 and its successor draft), every attribute checked."""
 
 import re
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime, formatdate
-from http import cookies
+from datetime import UTC, datetime
+from time import time
 from typing import Literal
 from urllib.parse import quote
+
+from genro_asgi.http_dates import http_date
 
 __all__ = ["SameSite", "cookie_text", "make_cookie"]
 
@@ -13,12 +14,17 @@ SameSite = Literal["lax", "strict", "none"]
 
 # RFC 6265, 4.1.1: a name is a token, an attribute value has no control character and no semicolon.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f;]")
+# What the standard library writes without quotes, and what it escapes inside of them.
+_PLAIN = re.compile(r"[!#$%&'*+\-.^_`|~:0-9A-Za-z]+")
+_ESCAPED = re.compile(r'["\\,;\x80-\xff]')
 
 
-def _check(what: str, value: str | None) -> None:
-    if value is not None and _FORBIDDEN.search(value):
-        raise ValueError(f"Cookie {what} {value!r} holds a control character or ';'; take it out.")
+def _check(what: str, value: str | None, forbidden: re.Pattern[str] = _FORBIDDEN) -> None:
+    if value is not None and forbidden.search(value):
+        named = "a control character" if forbidden is _CONTROL else "a control character or ';'"
+        raise ValueError(f"Cookie {what} {value!r} holds {named}; take it out.")
 
 
 def _check_all(key: str, path: str | None, domain: str | None, samesite: str | None) -> None:
@@ -65,29 +71,38 @@ def cookie_text(
     samesite: SameSite | None = "lax",
     partitioned: bool = False,
 ) -> str:
-    """The text of a Set-Cookie header as Starlette writes it: the value quoted, attributes in alphabetical order."""
+    """The text of a Set-Cookie header as Starlette writes it: the value quoted, attributes in alphabetical order.
+
+    Written here because the standard library refuses other things in each version, and knows Partitioned from 3.14.
+    """
     _check_all(key, path, domain, samesite)
-    jar: cookies.BaseCookie[str] = cookies.SimpleCookie()
-    jar[key] = value
-    morsel = jar[key]
-    if max_age is not None:
-        morsel["max-age"] = max_age
-    if expires is not None:
-        morsel["expires"] = _expires(expires)
-    for name, given in (("path", path), ("domain", domain), ("samesite", samesite)):
-        if given:
-            morsel[name] = given
-    morsel["secure"], morsel["httponly"] = secure, httponly
-    text = jar.output(header="").strip()
-    # The stdlib knows Partitioned from 3.14 on.
-    return text + "; Partitioned" if partitioned else text
+    parts = [f"{key}={_quoted(value)}"]
+    parts += [f"Domain={domain}"] if domain else []
+    parts += [f"expires={_expires(expires)}"] if expires is not None and expires != "" else []
+    parts += ["HttpOnly"] if httponly else []
+    parts += [f"Max-Age={int(max_age)}"] if max_age is not None else []
+    parts += ["Partitioned"] if partitioned else []
+    parts += [f"Path={path}"] if path else []
+    parts += [f"SameSite={samesite}"] if samesite else []
+    parts += ["Secure"] if secure else []
+    return "; ".join(parts)
+
+
+def _quoted(value: str) -> str:
+    _check("value", value, _CONTROL)
+    if _PLAIN.fullmatch(value):
+        return value
+    return '"' + _ESCAPED.sub(lambda match: _escape(match[0]), value) + '"'
+
+
+def _escape(char: str) -> str:
+    return f"\\{char}" if char in '"\\' else f"\\{ord(char):03o}"
 
 
 def _expires(expires: datetime | str | int) -> str:
     if isinstance(expires, datetime):
-        return format_datetime(expires.astimezone(UTC), usegmt=True)
+        return http_date(int(expires.astimezone(UTC).timestamp()))
     if isinstance(expires, int):
-        moment = datetime.now(UTC) + timedelta(seconds=expires)
-        return formatdate(moment.timestamp(), usegmt=True)
+        return http_date(int(time()) + expires)
     _check("expires", expires)
     return expires

@@ -1,0 +1,64 @@
+"""Answers that are sent piece by piece, from an iterator."""
+
+import asyncio
+from collections.abc import AsyncIterable, Iterable
+from typing import Any
+
+from genro_asgi.base_response import HeadersArgument, Response, message_types
+from genro_asgi.delivery import Runner, ThreadedIterator, close_source, tell
+from genro_asgi.exceptions import ClientDisconnect
+from genro_asgi.rendering import encode_text
+from genro_asgi.types import Scope, Send
+
+__all__ = ["StreamingResponse"]
+
+
+class StreamingResponse(Response):
+    """An answer sent piece by piece, from a sync or async iterable of bytes or str; the source is always closed.
+
+    `body_iterator` is async whatever was given, and may be replaced by one that changes the pieces.
+    """
+
+    is_streamed = True
+
+    def __init__(
+        self,
+        content: AsyncIterable[Any] | Iterable[Any],
+        status_code: int = 200,
+        headers: HeadersArgument = None,
+        media_type: str | None = None,
+        background: Any = None,
+    ) -> None:
+        self._source: AsyncIterable[Any] = content if isinstance(content, AsyncIterable) else ThreadedIterator(content)
+        self.body_iterator: AsyncIterable[Any] = self._source
+        super().__init__(None, status_code, headers, media_type, background)
+
+    def _has_length(self) -> bool:
+        return False
+
+    async def respond(self, scope: Scope, send: Send, run: Runner = asyncio.to_thread) -> None:
+        """Send the pieces as they come; however it ends, the source is closed. ClientDisconnect when `send` fails."""
+        if isinstance(self._source, ThreadedIterator):
+            self._source.run = run
+        start, piece_type = message_types(scope)
+        pieces = aiter(self.body_iterator)
+        try:
+            self.started = True
+            await tell(send, {"type": start, "status": self.status_code, "headers": self.raw_headers})
+            if scope.get("method") != "HEAD":
+                async for piece in pieces:
+                    chunk = piece if piece.__class__ is bytes else self.encode_piece(piece)
+                    # Not through `tell`: this line is what a long stream consists of.
+                    try:
+                        await send({"type": piece_type, "body": chunk, "more_body": True})
+                    except OSError as error:
+                        raise ClientDisconnect("The client left before the answer was complete.") from error
+            await tell(send, {"type": piece_type, "body": b"", "more_body": False})
+        finally:
+            await close_source(pieces, self.body_iterator, self._source)
+
+    def encode_piece(self, piece: Any) -> bytes:
+        """The bytes of one piece."""
+        if isinstance(piece, bytes | bytearray | memoryview):
+            return bytes(piece)
+        return encode_text(str(piece), self.charset)
