@@ -127,6 +127,22 @@ async def test_an_open_file_is_sent_and_closed(exchange: Any) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_source_whose_iterator_cannot_be_closed_is_closed_itself(exchange: Any) -> None:
+    class Cursor:
+        closed = False
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(["a", "b"])
+
+        def close(self) -> None:
+            self.closed = True
+
+    cursor = Cursor()
+    assert (await exchange().run(StreamingResponse(cursor))).body == b"ab"
+    assert cursor.closed
+
+
+@pytest.mark.asyncio
 async def test_sync_sources_are_asked_in_threads(exchange: Any) -> None:
     threads: set[threading.Thread] = set()
 
