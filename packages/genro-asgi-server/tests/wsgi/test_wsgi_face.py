@@ -124,10 +124,34 @@ async def test_an_overloaded_pool_is_503(host: Any, caplog: Any) -> None:
     await asyncio.sleep(0)
     await host.run(bridge, second)
     assert (second.status, second.body, second.complete) == (503, b"Service Unavailable", True)
-    assert "the WSGI request GET / got no thread" in caplog.text
+    assert "the WSGI request GET / was not served: executor 'small' has 1 calls pending" in caplog.text
     go_on.set()
     await task
     assert first.body == b"hello"
+    await pool.shutdown()
+
+
+async def test_the_timeout_of_a_pool_is_504(host: Any, caplog: Any) -> None:
+    go_on, ended = threading.Event(), threading.Event()
+
+    class Body:
+        def __iter__(self) -> Any:
+            assert go_on.wait(10)
+            yield b"too late"
+
+        def close(self) -> None:
+            ended.set()
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return Body()
+
+    pool = ThreadExecutor("slow", timeout=0.01)
+    client = host.client()
+    await host.run(WSGIMiddleware(app, pool=pool), client)
+    assert (client.status, client.body, client.complete) == (504, b"Gateway Timeout", True)
+    go_on.set()
+    assert await asyncio.to_thread(ended.wait, 10)
     await pool.shutdown()
 
 
@@ -142,7 +166,7 @@ async def test_a_pool_that_is_stopped_under_an_answer_breaks_it_off(host: Any, c
     task = asyncio.create_task(host.run(bridge, client))
     await client.until(lambda: len(client.sent) > 1)
     await bridge.pool.shutdown(wait=False)
-    with pytest.raises(RuntimeError, match="the threads were stopped"):
+    with pytest.raises(RuntimeError, match="the pool gave a request up"):
         await task
     assert not client.complete
 

@@ -4,7 +4,7 @@ import asyncio
 import io
 import logging
 
-from genro_asgi.executors.errors import ExecutorError
+from genro_asgi.executors.errors import ExecutorError, ExecutorTimeoutError
 from genro_asgi.executors.thread import ThreadExecutor
 from genro_asgi.middleware.wsgi.call import WSGIApp, WsgiCall, plain_head
 from genro_asgi.middleware.wsgi.environ import BadRequest, body_of, build_environ
@@ -91,9 +91,12 @@ class WSGIMiddleware:
             if has_body and ("CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ):
                 call.watch()  # most of the body is on its way: have it here when it is asked for
             await job
-            await call.finish()
+            if call.pump_task is None and not call.gone:
+                await call.pump()
+            if call.pump_task is not None or call.gone:
+                await call.finish()
         except ExecutorError as error:
-            await _no_thread(call, send, error)
+            await _fail(call, send, error)
         finally:
             call.release()
 
@@ -135,11 +138,15 @@ async def _answer(scope: Scope, send: Send, status: int, text: str) -> None:
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
-async def _no_thread(call: WsgiCall, send: Send, error: ExecutorError) -> None:
-    logger.error("the WSGI request %s got no thread: %s", call.what, error)
+async def _fail(call: WsgiCall, send: Send, error: ExecutorError) -> None:
+    """The pool took no request, or gave this one up: it was stopped, is full, or has a timeout."""
+    logger.error("the WSGI request %s was not served: %s", call.what, error)
     if call.pump_task is not None:
-        raise ResponseAborted("the threads were stopped while a response was being sent") from None
-    await _answer(call.scope, send, 503, "Service Unavailable")
+        raise ResponseAborted("the pool gave a request up while its response was being sent") from None
+    if isinstance(error, ExecutorTimeoutError):
+        await _answer(call.scope, send, 504, "Gateway Timeout")
+    else:
+        await _answer(call.scope, send, 503, "Service Unavailable")
 
 
 async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:

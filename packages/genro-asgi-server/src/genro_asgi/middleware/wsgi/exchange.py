@@ -196,15 +196,13 @@ class Exchange:
         self._wake_pump()
 
     async def finish(self) -> None:
-        """Send what is left to send; called when the thread has ended.
+        """Wait for the pump, when the thread has ended.
 
-        Raises ResponseAborted when the answer cannot be completed, and what receive() raised when nothing was sent.
+        Raises ResponseAborted when the answer cannot be completed, and what receive() raised when it was not sent.
         """
         if self.pump_task is not None:
             self._wake_pump()
             await self.pump_task
-        elif not self.gone:
-            await self.pump()
         if self.failure is not None and not self.sent:
             raise self.failure
 
