@@ -10,6 +10,7 @@ __version__ = "1.0.0"
 if TYPE_CHECKING:
     from genro_asgi.applications.asgi import AsgiApplication
     from genro_asgi.authentication.basic import BasicAuthMixin
+    from genro_asgi.background import BackgroundTask, BackgroundTasks
     from genro_asgi.binder import AsgiServerEnabler, ServerBinder
     from genro_asgi.context import AsgiContext
     from genro_asgi.datastructures.address import Address
@@ -70,6 +71,8 @@ if TYPE_CHECKING:
         PlainTextResponse,
         RedirectResponse,
         Response,
+        SseEvent,
+        SseResponse,
         StreamingResponse,
         make_cookie,
     )
@@ -88,6 +91,8 @@ __all__ = [
     "AsgiContext",
     "AsgiServer",
     "AsgiServerEnabler",
+    "BackgroundTask",
+    "BackgroundTasks",
     "BaseExecutor",
     "BaseRequest",
     "BasicAuthMixin",
@@ -143,6 +148,8 @@ __all__ = [
     "ServerBinder",
     "ServerConfig",
     "ServerLifespan",
+    "SseEvent",
+    "SseResponse",
     "State",
     "StreamingResponse",
     "ThreadExecutor",
@@ -170,6 +177,8 @@ _HOMES = {
     "AsgiContext": "context",
     "AsgiServer": "server.server",
     "AsgiServerEnabler": "binder",
+    "BackgroundTask": "background",
+    "BackgroundTasks": "background",
     "BaseExecutor": "executors.base",
     "BaseRequest": "request",
     "BasicAuthMixin": "authentication.basic",
@@ -225,6 +234,8 @@ _HOMES = {
     "ServerBinder": "binder",
     "ServerConfig": "server.server_config",
     "ServerLifespan": "lifespan",
+    "SseEvent": "response",
+    "SseResponse": "response",
     "State": "datastructures.state",
     "StreamingResponse": "response",
     "ThreadExecutor": "executors.thread",
