@@ -2,6 +2,7 @@
 
 from genro_asgi.datastructures.address import Address
 from genro_asgi.datastructures.cookies import parse_cookies
+from genro_asgi.datastructures.forms import FormData, UploadFile
 from genro_asgi.datastructures.headers import (
     Headers,
     MutableHeaders,
@@ -19,6 +20,7 @@ __all__ = [
     "URL",
     "Address",
     "CommaSeparatedStrings",
+    "FormData",
     "Headers",
     "ImmutableMultiDict",
     "MultiDict",
@@ -28,6 +30,7 @@ __all__ = [
     "Secret",
     "State",
     "URLPath",
+    "UploadFile",
     "encode_header",
     "headers_from_scope",
     "is_host",
