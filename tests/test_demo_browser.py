@@ -1,0 +1,322 @@
+"""The demo's page in a real browser, driven through chromedriver (W3C WebDriver)."""
+
+import contextlib
+import csv
+import io
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="no chromium and chromedriver (Debian: apt-get install chromium chromium-driver)",
+)
+# The key of an element in answers (WebDriver, 12.1).
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+ROWS = "#records tbody tr"
+
+
+class Browser:
+    """A browser without a window, and what a user does with it."""
+
+    def __init__(self, base: str, driver: str, downloads: Path) -> None:
+        self.base = base
+        self.http = httpx.Client(base_url=driver, timeout=30)
+        options = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,900"]
+        if os.geteuid() == 0:
+            options.append("--no-sandbox")  # chromium refuses its sandbox to root, as in most containers
+        preferences = {"download.default_directory": str(downloads)}
+        wanted = {
+            "browserName": "chrome",
+            "goog:chromeOptions": {"binary": CHROMIUM, "args": options, "prefs": preferences},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }
+        self.session = ""
+        session = self.ask("POST", "/session", capabilities={"alwaysMatch": wanted})["sessionId"]
+        self.session = f"/session/{session}"
+
+    def ask(self, method: str, path: str, **values: Any) -> Any:
+        """One command; AssertionError with what the driver says went wrong."""
+        reply = self.http.request(method, self.session + path, json=values if method == "POST" else None)
+        value = reply.json()["value"]
+        assert reply.status_code == 200, value
+        return value
+
+    def close(self) -> None:
+        with contextlib.suppress(httpx.TransportError):
+            self.ask("DELETE", "")
+        self.http.close()
+
+    def open(self, fragment: str = "") -> None:
+        """Open the page anew, and wait until it shows something."""
+        self.ask("POST", "/url", url="about:blank")
+        self.ask("POST", "/url", url=f"{self.base}/atlas/{fragment}")
+        self.until("return document.querySelector('#page').textContent !== ''")
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.ask("POST", "/execute/sync", script=script, args=list(arguments))
+
+    def until(self, script: str, *arguments: Any) -> None:
+        """Wait until a script gives something true."""
+        deadline = time.monotonic() + 15
+        while not self.run(script, *arguments):
+            assert time.monotonic() < deadline, f"it never came true: {script} {arguments}"
+
+    def until_text(self, selector: str, text: str) -> None:
+        """Wait until an element holds that text, alone."""
+        self.until("return document.querySelector(arguments[0]).textContent === arguments[1]", selector, text)
+
+    def element(self, selector: str) -> str:
+        found: str = self.ask("POST", "/element", using="css selector", value=selector)[ELEMENT]
+        return f"/element/{found}"
+
+    def click(self, selector: str) -> None:
+        self.ask("POST", f"{self.element(selector)}/click")
+
+    def write(self, selector: str, text: str) -> None:
+        """Put a text in the place of what a field holds."""
+        element = self.element(selector)
+        self.ask("POST", f"{element}/clear")
+        self.ask("POST", f"{element}/value", text=text)
+
+    def text(self, selector: str) -> str:
+        text: str = self.ask("GET", f"{self.element(selector)}/text")
+        return text
+
+    def texts(self, selector: str) -> list[str]:
+        """The visible texts of all elements."""
+        found: list[str] = self.run(
+            "return [...document.querySelectorAll(arguments[0])].map((one) => one.innerText).filter(Boolean)", selector
+        )
+        return found
+
+    def visible(self, selector: str) -> bool:
+        return bool(self.ask("GET", f"{self.element(selector)}/displayed"))
+
+    def emulate(self, width: int, dark: bool = False) -> None:
+        """A screen of that width, and the colours its user prefers."""
+        screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.ask("POST", "/goog/cdp/execute", cmd="Emulation.setDeviceMetricsOverride", params=screen)
+        colours = {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]}
+        self.ask("POST", "/goog/cdp/execute", cmd="Emulation.setEmulatedMedia", params=colours)
+
+    def log_in(self) -> None:
+        self.click("#log-in")
+        self.click("#use-demo")
+        self.click("#login .main")
+        self.until_text("#who", "Editor: demo")
+
+    def nameless(self, selector: str) -> list[str]:
+        """The visible elements that a screen reader could not name; there must be some it could."""
+        found = self.ask("POST", "/elements", using="css selector", value=selector)
+        elements = [f"/element/{one[ELEMENT]}" for one in found]
+        visible = [element for element in elements if self.ask("GET", f"{element}/displayed")]
+        assert visible
+        without = [element for element in visible if not self.ask("GET", f"{element}/computedlabel")]
+        return [self.ask("GET", f"{element}/property/outerHTML") for element in without]
+
+    def complaints(self) -> list[str]:
+        """What the browser has put on its console since it was asked."""
+        return [entry["message"] for entry in self.ask("POST", "/se/log", type="browser")]
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[str]:
+    """The URL of chromedriver."""
+    assert DRIVER is not None
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([DRIVER, f"--port={port}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    try:
+        started = any("was started successfully" in line for line in process.stdout)
+        assert started, "chromedriver did not start"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def browser(demo: Any, driver: str, downloads: Path) -> Iterator[Browser]:
+    """A browser that shows the page."""
+    browser = Browser(demo.url, driver, downloads)
+    try:
+        browser.open()
+        yield browser
+    finally:
+        browser.close()
+
+
+def test_reading(browser: Browser) -> None:
+    assert browser.texts(ROWS)[1].split("\n")[1].startswith("Åland Islands")
+    assert browser.text("#status") == "249 found"
+    assert browser.texts("#catalogues a") == ["countries 249", "languages 7923", "currencies 178"]
+
+    browser.write("#text", "united")
+    browser.until_text("#status", "7 found for “united”")
+    browser.write("#text", "italy")
+    browser.until_text("#status", "1 found for “italy”")
+    assert browser.run("return location.hash") == "#countries?text=italy"
+    browser.click(f"{ROWS} button")
+    browser.until("return document.querySelector('#detail').open")
+    assert browser.text("#detail-title").endswith("Italy")
+    assert browser.texts("#detail dd")[:5] == ["Italy", "IT", "ITA", "380", "Italian Republic"]
+    assert not browser.visible("#edit")
+    browser.click("#detail [data-close]")
+
+    browser.write("#text", "nothing at all")
+    browser.until_text("#status", "0 found for “nothing at all”")
+    assert browser.texts(ROWS) == []
+    assert browser.complaints() == []
+
+
+def test_paging_and_the_way_back(browser: Browser) -> None:
+    browser.click("#catalogues a:nth-child(2)")
+    browser.until_text("#page", "Page 1 of 397")
+    browser.click("#next")
+    browser.until_text("#page", "Page 2 of 397")
+    second = browser.texts(ROWS)
+    browser.click("#next")
+    browser.until_text("#page", "Page 3 of 397")
+    assert browser.texts(ROWS) != second
+    browser.ask("POST", "/back")
+    browser.until_text("#page", "Page 2 of 397")
+    assert browser.texts(ROWS) == second
+
+    browser.open("#languages?text=sign&page=1000")
+    pages = httpx.get(f"{browser.base}/atlas/languages/search?text=sign").json()["pages"]
+    browser.until("return location.hash === arguments[0]", f"#languages?text=sign&page={pages}")
+    assert browser.run("return document.querySelector('#text').value") == "sign"
+    browser.until_text("#page", f"Page {pages} of {pages}")
+    assert browser.run("return document.querySelector('#next').disabled")
+    assert browser.complaints() == []
+
+
+def test_editing(browser: Browser) -> None:
+    browser.click("#log-in")
+    browser.write("#token", "wrong")
+    browser.click("#login .main")
+    browser.until_text("#login .problem", "Invalid or expired credentials")
+    browser.write("#token", "atlas-demo-visitor")
+    browser.click("#login .main")
+    browser.until_text("#login .problem", "/atlas/me is not for these credentials.")
+    browser.click("#login [data-close]")
+    assert not browser.visible("#add")
+    browser.log_in()
+
+    browser.click("#add")
+    browser.write("#field-name", "Zembla")
+    browser.write("#field-code", "zz")
+    browser.click("#editor .main")
+    browser.until_text("#field-code-wrong", "must be two capital letters")
+    assert browser.run("return document.activeElement.id") == "field-code"
+    for field, value in {"code": "IT", "alpha_3": "ZMB", "numeric": "999", "official_name": "Kingdom"}.items():
+        browser.write(f"#field-{field}", value)
+    browser.click("#editor .main")
+    browser.until("return document.querySelector('#editor .problem').textContent.includes('belongs to another')")
+    browser.write("#field-code", "XX")
+    browser.write("#field-alpha_3", "XXX")
+    browser.click("#editor .main")
+    browser.until("return !document.querySelector('#editor').open")
+
+    browser.open("#countries?text=zembla")
+    assert browser.texts("#catalogues a")[0] == "countries 250"
+    browser.click(f"{ROWS} button")
+    browser.until("return document.querySelector('#detail').open")
+    browser.click("#edit")
+    browser.write("#field-name", "New Zembla")
+    browser.click("#editor .main")
+    browser.until_text(f"{ROWS} button", "New Zembla")
+
+    browser.click(f"{ROWS} button")
+    browser.until("return document.querySelector('#detail').open")
+    browser.click("#remove")
+    browser.ask("POST", "/alert/accept")
+    browser.until_text("#status", "0 found for “zembla”")
+    browser.click("#log-out")
+    browser.until_text("#who", "")
+    assert not browser.visible("#add")
+    assert [line for line in browser.complaints() if "Failed to load resource" not in line] == []
+
+
+def test_a_language_without_a_short_code(browser: Browser) -> None:
+    browser.log_in()
+    browser.click("#catalogues a:nth-child(2)")
+    browser.until_text("#add", "Add a language")
+    browser.click("#add")
+    browser.write("#field-name", "Zemblan")
+    browser.write("#field-code", "qaa")
+    browser.click("#field-kind option:nth-child(4)")
+    browser.click("#editor .main")
+    browser.until("return !document.querySelector('#editor').open")
+    try:
+        record = httpx.get(f"{browser.base}/atlas/languages/detail/qaa").json()
+        assert record == {"code": "qaa", "alpha_2": None, "name": "Zemblan", "kind": "constructed"}
+    finally:
+        httpx.delete(
+            f"{browser.base}/atlas/languages/remove/qaa", headers={"Authorization": "Bearer atlas-demo-editor"}
+        )
+
+
+def test_the_download(browser: Browser, downloads: Path) -> None:
+    browser.write("#text", "united")
+    browser.until_text("#status", "7 found for “united”")
+    browser.click("#download")
+    target = downloads / "countries.csv"
+    deadline = time.monotonic() + 15
+    while not target.exists():
+        assert time.monotonic() < deadline, list(downloads.iterdir())
+        browser.run("return 0")
+    rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
+    assert [row["code"] for row in rows][:2] == ["MX", "TZ"]
+    assert len(rows) == 7
+
+
+def test_every_screen_holds_the_page(browser: Browser) -> None:
+    browser.log_in()
+    colours = set()
+    for width, dark in itertools.product((320, 768, 1200), (False, True)):
+        browser.emulate(width, dark)
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        assert browser.visible("#records .minor") == (width > 640)
+        browser.click("#add")
+        box = browser.run("return document.querySelector('#editor').getBoundingClientRect().toJSON()")
+        assert 0 <= box["left"] < box["right"] <= width
+        style = "const style = getComputedStyle(document.querySelector('#editor'));"
+        colours.add((dark, browser.run(f"{style} return `${{style.color}} on ${{style.backgroundColor}}`")))
+        browser.click("#editor [data-close]")
+    assert colours == {
+        (False, "rgb(23, 38, 43) on rgb(255, 255, 255)"),
+        (True, "rgb(228, 236, 236) on rgb(24, 34, 37)"),
+    }
+
+
+def test_whoever_cannot_see_it_is_told(browser: Browser) -> None:
+    browser.log_in()
+    assert browser.nameless(":is(header, main) :is(button, a, input, table, nav)") == []
+    browser.click(f"{ROWS} button")
+    browser.until("return document.querySelector('#detail').open")
+    assert browser.nameless("#detail, #detail button") == []
+    browser.click("#edit")
+    assert browser.nameless("#editor, #editor :is(button, input)") == []
+    assert browser.run("return document.documentElement.lang") == "en"
+    assert browser.run("return document.querySelectorAll('h1').length") == 1
+    assert browser.run("return document.querySelector('#status').role || 'status'") == "status"
