@@ -114,7 +114,7 @@ async def test_the_front_page_is_the_main_app_or_a_welcome() -> None:
     server = AsgiServer(main_app="shop", apps={})
     server.mount("shop", Shop())
     async with AsyncClient(server) as client:
-        answer = await client.get("/", follow_redirects=False)
+        answer = await client.get("/")
         assert (answer.status_code, answer.headers["location"]) == (302, "/shop/")
         assert "shop" in (await client.get("/shop/")).text
 
@@ -233,7 +233,7 @@ async def test_exceptions_become_the_one_error_body(path: str, status: int, deta
 @pytest.mark.asyncio
 async def test_redirects_have_a_location_and_no_body() -> None:
     async with AsyncClient(make()) as client:
-        answer = await client.get("/shop/fail?kind=redirect", follow_redirects=False)
+        answer = await client.get("/shop/fail?kind=redirect")
         assert (answer.status_code, answer.headers["location"], answer.content) == (302, "/elsewhere", b"")
 
 

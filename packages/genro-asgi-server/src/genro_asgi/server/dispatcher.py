@@ -70,7 +70,6 @@ class Dispatcher:
         self.on_error = hooks_of(middleware, "on_error", transport)[::-1]
         #: Only the built-in errors hook looks at failures: a 404 needs no exception to carry it.
         self.plain_errors = all(type(m) is ErrorsMiddleware for m in middleware if _overrides(m, "on_error"))
-        self.handlers = server.handlers
         #: Whether every request takes the longer way, because credentials may hide anywhere in it.
         self.always_slow = server.always_authenticate
 
@@ -129,7 +128,7 @@ class Dispatcher:
             if not endpoint.binder.body_raw:
                 request.parse_body()
         if endpoint.threaded:
-            return await self.handlers.run(endpoint.call, request, args)
+            return await self.server.handlers.run(endpoint.call, request, args)
         value = endpoint.call(request, args)
         return await value if value.__class__ is CoroutineType else value
 
@@ -155,7 +154,7 @@ class Dispatcher:
         owner = endpoint.app if hasattr(endpoint.app, "authenticate") else self.server
         scope = request.auth_scope()
         if self.server.authentication_is_slow(scope):
-            info = await self.handlers.run(owner.authenticate, scope)
+            info = await self.server.handlers.run(owner.authenticate, scope)
         else:
             info = owner.authenticate(scope)
         if isinstance(info, Awaitable):

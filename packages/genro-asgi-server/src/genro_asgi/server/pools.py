@@ -1,40 +1,85 @@
 """The pools of a server: handlers, files and background apart, so that cleanup never waits behind user work."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from genro_asgi.exceptions import ConfigError
+from genro_asgi.executors.base import BaseExecutor
+from genro_asgi.executors.registry import ExecutorRegistry
 from genro_asgi.executors.thread import ThreadExecutor
 
-__all__ = ["ServerPools"]
+__all__ = ["ServerPools", "prepare_worker"]
 
 
 class ServerPools:
-    """Makes the configured pools when they are first used, and ends them with the server."""
+    """Makes the configured pools when they are first asked for, and ends them with the server."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], server_dir: Path) -> None:
         self._config = config
-        self._threads: dict[str, ThreadExecutor] = {}
+        self._server_dir = server_dir
+        self.registry = ExecutorRegistry()
 
     def thread(self, name: str) -> ThreadExecutor:
-        """A thread pool by name, sized by its section of the configuration."""
-        if name not in self._threads:
-            self._threads[name] = ThreadExecutor(name, **self._options(name))
-        return self._threads[name]
-
-    def _options(self, name: str) -> dict[str, Any]:
-        given = dict(self._config.get(name) or {})
-        given.pop("kind", None)
+        """A built-in pool of threads, sized by its section of the configuration."""
+        options = self._configured(name)
+        options.pop("kind", None)
         # A burst of requests queues up; what is beyond any hope of an answer in time is refused.
-        given.setdefault("max_pending", 1000)
+        options.setdefault("max_pending", 1000)
+        pool = self.registry.get_or_create(name, kind="thread", **options)
+        assert isinstance(pool, ThreadExecutor)
+        return pool
+
+    def _configured(self, name: str) -> dict[str, Any]:
+        given = self._config.get(name) or {}
         return {key: value for key, value in given.items() if value is not None}
 
-    def executor(self, name: str, **options: Any) -> Any:
-        """A pool for the application's own work."""
-        if name not in self._threads:
-            self._threads[name] = ThreadExecutor(name, **{**self._options(name), **options})
-        return self._threads[name]
+    def executor(self, name: str, executor_type: str | None = None, **options: Any) -> BaseExecutor:
+        """A pool for the application's own work; options given here win over the configuration's."""
+        existing = self.registry.get(name)
+        if existing is not None and not existing.closed and not options:
+            return existing
+        merged = {**self._configured(name), **options}
+        kind = merged.pop("kind", None) or executor_type or "process"
+        if kind in ("process", "local"):
+            # A worker process has to find the modules of the site before it is asked for their functions.
+            first = _reference(name, merged.pop("initializer", None))
+            merged["initargs"] = (str(self._server_dir), first, tuple(merged.get("initargs", ())))
+            merged["initializer"] = prepare_worker
+        elif isinstance(merged.get("initializer"), str):
+            merged["initializer"] = resolve(merged["initializer"])
+        return self.registry.get_or_create(name, kind=kind, **merged)
 
     async def shutdown(self) -> None:
-        """End all pools without waiting for threads that do not return."""
-        for pool in self._threads.values():
-            await pool.shutdown(wait=False)
+        """End all pools; threads that do not return are left behind."""
+        await self.registry.shutdown_all(wait=True, timeout=1.0)
+
+
+def _reference(pool: str, initializer: Callable[..., Any] | str | None) -> str | None:
+    """An initializer as `module:function`, which a worker can look up once it knows the site."""
+    if initializer is None or isinstance(initializer, str):
+        return initializer
+    name = getattr(initializer, "__qualname__", "")
+    if not name or "<" in name:
+        raise ConfigError(f"executors.{pool}: initializer {initializer!r} has no name; use a function of a module.")
+    return f"{initializer.__module__}:{name}"
+
+
+def resolve(reference: str) -> Callable[..., Any]:
+    """The function that `module:function` names."""
+    module, _, name = reference.partition(":")
+    found: Any = import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    function: Callable[..., Any] = found
+    return function
+
+
+def prepare_worker(server_dir: str, initializer: str | None, initargs: tuple[Any, ...]) -> None:
+    """Run in each worker process first: make the site's modules importable, then run the pool's own initializer."""
+    from genro_asgi.server.loader import AppLoader
+
+    AppLoader(server_dir)
+    if initializer is not None:
+        resolve(initializer)(*initargs)

@@ -16,6 +16,7 @@ from genro_asgi.binder import AsgiServerEnabler, ServerBinder
 from genro_asgi.context import AsgiContext
 from genro_asgi.datastructures.state import State
 from genro_asgi.exceptions import ConfigError, Redirect
+from genro_asgi.executors.base import BaseExecutor
 from genro_asgi.lifespan import ServerLifespan
 from genro_asgi.middleware.base import ForApp, Middleware
 from genro_asgi.middleware.registry import known_middleware
@@ -96,8 +97,8 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._classic: list[tuple[Any, dict[str, Any]]] = []
         self._stack: ASGIApp | None = None
-        self.pools = ServerPools(self.config.executors)
-        self.handlers, self.files = self.pools.thread("handlers"), self.pools.thread("files")
+        self.pools = ServerPools(self.config.executors, self.base_dir)
+        self._open_pools()
         self._configure_auth()
         self.request_registry = RequestRegistry(server=self)
         self.sweeper = Sweeper(self.request_registry, self.limits)
@@ -346,9 +347,13 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         """The execution context of a request."""
         return AsgiContext(request)
 
-    def executor(self, name: str, **options: Any) -> Any:
-        """A named pool, made on first use; call it as a decorator: `@server.executor("pdf", max_workers=2)`."""
-        return self.pools.executor(name, **options)
+    def executor(self, name: str, executor_type: str | None = None, **options: Any) -> BaseExecutor:
+        """A named pool, made on first use and used as a decorator: `pdf = server.executor("pdf", max_workers=2)`.
+
+        `kind` is "process" (the default) or "thread"; the other options are those of the executor, over those of
+        the section `executors` of the configuration.
+        """
+        return self.pools.executor(name, executor_type, **options)
 
     def spawn(self, work: Any, request: BaseRequest | None = None) -> asyncio.Task[Any]:
         """Run a coroutine in the server's own tasks: it outlives the client, and the server waits for it at the end."""
@@ -426,12 +431,17 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             # Keep-alive connections answer several requests in one task: look again now and then.
             await asyncio.wait(waiting, timeout=min(0.05, max(0.0, deadline - loop.time())))
 
+    def _open_pools(self) -> None:
+        # Their threads start with the first call, so that pools of a server that never serves cost nothing.
+        self.handlers, self.files = self.pools.thread("handlers"), self.pools.thread("files")
+
     async def close(self) -> None:
         """Let go of threads and timers; the server can be started again."""
         self.sweeper.stop()
         if self._gateway is not None:
             await self._gateway.shutdown()
         await self.pools.shutdown()
+        self._open_pools()
         self.set_draining(False)
 
     def run(self, host: str | None = None, port: int | None = None, **uvicorn_options: Any) -> None:

@@ -46,6 +46,12 @@ class ServerApplication(AsgiApplication):
             "transports": list(server.transports),
         }
 
+    @route(inline=True, methods="GET", auth_rule="admin")
+    def executors(self) -> dict[str, Any]:
+        """The metrics of all pools by name: workers, busy, pending, counters, wait and run times."""
+        metrics: dict[str, Any] = self.server.pools.registry.all_metrics()
+        return metrics
+
     @route(inline=True, methods="GET", open=True)
     def health(self) -> dict[str, str]:
         """`{"status": "ok"}`, or 503 while the server is draining."""

@@ -1,0 +1,127 @@
+"""The pools of a server: built-in ones, configured ones, and processes that know the modules of the site."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genro_asgi.exceptions import ConfigError
+from genro_asgi.routing import route
+from genro_asgi.server.server import AsgiServer
+from genro_asgi.testing import AsyncClient
+
+CONFIG = """
+executors:
+  handlers: {max_workers: 3}
+  heavy: {kind: process, max_workers: 1, initializer: "%s:load"}
+  light: {kind: thread, max_workers: 2}
+apps:
+  work: work_app
+auth:
+  bearer: {ops: {token: tok, tags: admin}}
+"""
+
+APP = """
+import os
+import threading
+
+from genro_asgi.applications.asgi import AsgiApplication
+from genro_asgi.routing import route
+
+LOADED = []
+
+
+def load():
+    LOADED.append(os.getpid())
+
+
+def square(n):
+    if not LOADED:
+        raise RuntimeError("not initialised")
+    return [n * n, os.getpid()]
+
+
+def where():
+    return threading.current_thread().name
+
+
+class Application(AsgiApplication):
+    def on_startup(self):
+        self.heavy = self.server.executor("heavy")(square)
+        self.light = self.server.executor("light")(where)
+
+    @route()
+    async def both(self, n: int):
+        return [await self.heavy(n), os.getpid(), await self.light()]
+"""
+
+
+@pytest.mark.asyncio
+async def test_functions_of_the_site_run_in_configured_pools(tmp_path: Path) -> None:
+    from genro_asgi.server.loader import AppLoader
+
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "work_app.py").write_text(APP)
+    module = AppLoader(site).load_module("work_app").__name__
+    (site / "config.yaml").write_text(CONFIG % module)
+    server = AsgiServer(site)
+    async with AsyncClient(server, timeout=30) as client:
+        (result, worker), here, thread = (await client.get("/work/both?n=7")).json()
+        assert result == 49
+        assert worker != here
+        assert thread.startswith("genro-light")
+        assert (await client.get("/_server/executors")).status_code == 401
+        metrics = (await client.get("/_server/executors", headers={"authorization": "Bearer tok"})).json()
+        assert set(metrics) == {"handlers", "files", "heavy", "light"}
+        assert (metrics["heavy"]["kind"], metrics["heavy"]["completed"]) == ("process", 1)
+    assert server.pools.registry.get("heavy").closed  # type: ignore[union-attr]
+
+
+@pytest.mark.asyncio
+async def test_a_server_can_be_started_again() -> None:
+    class Threads(AsgiServer):
+        @route()
+        def index(self) -> str:
+            return threading.current_thread().name
+
+    server = Threads()
+    for _ in range(2):
+        async with AsyncClient(server) as client:
+            assert (await client.get("/")).text.startswith("genro-handlers")
+
+
+@pytest.mark.asyncio
+async def test_more_than_the_pool_can_take_is_a_503() -> None:
+    class Slow(AsgiServer):
+        @route()
+        def index(self) -> str:
+            started.release()
+            gate.wait(10)
+            return "done"
+
+    started, gate = threading.Semaphore(0), threading.Event()
+    server = Slow(executors={"handlers": {"max_workers": 1, "max_pending": 1}})
+    async with AsyncClient(server) as client:
+        import asyncio
+
+        first = asyncio.ensure_future(client.get("/"))
+        while not started.acquire(blocking=False):
+            await asyncio.sleep(0)
+        refused = await client.get("/")
+        gate.set()
+        assert (refused.status_code, refused.json()["code"], refused.json()["retry"]) == (503, "OVERLOADED", True)
+        assert (await first).text == "done"
+
+
+def test_an_initializer_without_a_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has no name"):
+        AsgiServer().executor("pool", initializer=lambda: None)
+
+
+def test_the_older_spelling_of_the_kind() -> None:
+    server = AsgiServer()
+    pool: Any = server.executor("pool", "local", max_workers=1)
+    assert pool.kind == "process"
+    assert server.executor("pool") is pool
