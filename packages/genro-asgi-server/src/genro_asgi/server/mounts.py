@@ -3,7 +3,9 @@
 from collections.abc import ItemsView
 from typing import Any
 
-from genro_asgi.types import ASGIApp, Receive, Scope, Send
+from genro_asgi.exceptions import HTTPException
+from genro_asgi.response import error_response
+from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Mount", "Mounts"]
 
@@ -18,7 +20,21 @@ class Mount:
         self.state: dict[str, Any] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(self.scope_below(scope), receive, send)
+        started = False
+
+        async def noticing(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        below = self.scope_below(scope)
+        try:
+            await self.app(below, receive, noticing)
+        except HTTPException as error:
+            # Applications made for a framework around them raise what that framework answers.
+            if started or scope["type"] != "http":
+                raise
+            await error_response(error).respond(below, send)
 
     def scope_below(self, scope: Scope) -> Scope:
         """A copy of the scope as the application sees it: the prefix moved from `path` to `root_path`."""
