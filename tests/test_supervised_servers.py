@@ -1,0 +1,123 @@
+"""Several workers and reloading ones: uvicorn's supervisors around the same server."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+APP = """
+import os
+
+from genro_asgi import AsgiApplication, route
+
+
+class Application(AsgiApplication):
+    @route(inline=True)
+    def pid(self):
+        return [os.getpid(), {text!r}]
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Supervised:
+    """`genro-asgi serve` as a process with children."""
+
+    def __init__(self, site: Path, *options: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [sys.executable, "-m", "genro_asgi", "serve", str(site), "--port", str(self.port), *options]
+        environment = {**os.environ, "HOME": str(site)}
+        self.log = site.parent / "log.txt"
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+
+    def ask(self) -> tuple[int, str] | None:
+        """The pid and the text of whoever answers, None while nobody does."""
+        with contextlib.suppress(httpx.TransportError):
+            answer = httpx.get(self.url + "/site/pid", timeout=5)
+            if answer.status_code == 200:
+                pid, text = answer.json()
+                return int(pid), str(text)
+        return None
+
+    def until(self, good: Callable[[tuple[int, str]], bool]) -> tuple[int, str]:
+        """The first answer that is good."""
+        deadline = time.monotonic() + 40
+        while time.monotonic() < deadline:
+            answer = self.ask()
+            if answer is not None and good(answer):
+                return answer
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(30)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Path]:
+    root = tmp_path / "site"
+    root.mkdir()
+    (root / "config.yaml").write_text("apps: {site: site_app}\n")
+    (root / "site_app.py").write_text(APP.format(text="first"))
+    return root
+
+
+def gone(pid: int) -> bool:
+    """Whether no process has this pid any more."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.timeout(120)
+def test_workers_answer_side_by_side_and_end_together(site: Path) -> None:
+    server = Supervised(site, "--workers", "2")
+    try:
+        first, _ = server.until(lambda answer: True)
+        second, _ = server.until(lambda answer: answer[0] != first)
+        assert server.process.pid not in (first, second)
+    finally:
+        code = server.stop()
+    assert code == 0, server.log.read_text()
+    assert gone(first)
+    assert gone(second)
+
+
+@pytest.mark.timeout(120)
+def test_a_changed_file_is_served_without_a_restart_by_hand(site: Path) -> None:
+    server = Supervised(site, "--reload")
+    try:
+        first, _ = server.until(lambda answer: answer[1] == "first")
+        (site / "site_app.py").write_text(APP.format(text="second"))
+        second, _ = server.until(lambda answer: answer[1] == "second")
+        assert first != second
+    finally:
+        code = server.stop()
+    assert code == 0, server.log.read_text()
+    assert gone(second)
