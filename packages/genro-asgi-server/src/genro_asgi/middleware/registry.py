@@ -7,6 +7,7 @@ from genro_asgi.middleware.base import Middleware
 __all__ = ["known_middleware", "register_middleware"]
 
 _HOMES = {
+    "cors": "genro_asgi.middleware.cors:CorsHook",
     "errors": "genro_asgi.middleware.errors:ErrorsMiddleware",
     "limits": "genro_asgi.middleware.limits:LimitsMiddleware",
     "logging": "genro_asgi.middleware.logging:LoggingMiddleware",

@@ -1,0 +1,187 @@
+"""Cross-origin requests (Fetch, CORS protocol): one policy, as a hook of the server and as a classic middleware."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from genro_asgi.datastructures.headers import Headers, MutableHeaders
+from genro_asgi.exceptions import ConfigError
+from genro_asgi.middleware.base import Middleware
+from genro_asgi.request import BaseRequest, HttpRequest
+from genro_asgi.response import PlainTextResponse, Response
+from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["CORSMiddleware", "CorsHook", "CorsPolicy"]
+
+ALL_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+#: What a page may send without asking.
+SAFELISTED_HEADERS = ("Accept", "Accept-Language", "Content-Language", "Content-Type")
+
+
+class CorsPolicy:
+    """Who may ask across origins, and how. The arguments are those of CORSMiddleware.
+
+    `*` and credentials do not go together (Fetch, 3.2.5): with both, any origin may ask, and none with credentials.
+    """
+
+    def __init__(
+        self,
+        allow_origins: Sequence[str] = (),
+        allow_methods: Sequence[str] = ("GET",),
+        allow_headers: Sequence[str] = (),
+        allow_credentials: bool = False,
+        allow_origin_regex: str | None = None,
+        allow_private_network: bool = False,
+        expose_headers: Sequence[str] = (),
+        max_age: int = 600,
+    ) -> None:
+        self.all_origins = "*" in allow_origins
+        self.origins = frozenset(allow_origins)
+        self.origin_regex = None if allow_origin_regex is None else re.compile(allow_origin_regex)
+        self.methods = ALL_METHODS if "*" in allow_methods else tuple(allow_methods)
+        self.all_headers = "*" in allow_headers
+        self.headers = sorted({*SAFELISTED_HEADERS, *(h for h in allow_headers if h != "*")})
+        self.lower_headers = frozenset(header.lower() for header in self.headers)
+        self.credentials = allow_credentials and not self.all_origins
+        self.private_network = allow_private_network
+        self.exposed = ", ".join(expose_headers)
+        self.max_age = max_age
+
+    def allows(self, origin: str) -> bool:
+        """Whether pages of this origin may ask."""
+        if self.all_origins or origin in self.origins:
+            return True
+        return self.origin_regex is not None and self.origin_regex.fullmatch(origin) is not None
+
+    def is_preflight(self, method: str, headers: Headers) -> bool:
+        """Whether a browser asks before it sends the real request."""
+        return method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers
+
+    def mark(self, headers: MutableHeaders, origin: str) -> None:
+        """Say in the headers of an answer that its origin may read it."""
+        if self.all_origins:
+            headers["access-control-allow-origin"] = "*"
+        else:
+            headers.add_vary_header("Origin")
+            if not self.allows(origin):
+                return
+            headers["access-control-allow-origin"] = origin
+        if self.credentials:
+            headers["access-control-allow-credentials"] = "true"
+        if self.exposed:
+            headers["access-control-expose-headers"] = self.exposed
+
+    def preflight(self, asked: Headers) -> Response:
+        """The answer to a preflight: 200 with what is allowed, or 400 with what is not."""
+        response = PlainTextResponse("OK")
+        headers = response.headers
+        refused = self._refused(asked)
+        headers["vary"] = "Origin"
+        if self.allows(asked["origin"]):
+            self.mark(headers, asked["origin"])
+        headers["access-control-allow-methods"] = ", ".join(self.methods)
+        headers["access-control-max-age"] = str(self.max_age)
+        wanted = asked.get("access-control-request-headers")
+        if self.all_headers and wanted is not None:
+            headers["access-control-allow-headers"] = wanted
+            headers.add_vary_header("Access-Control-Request-Headers")
+        elif not self.all_headers:
+            headers["access-control-allow-headers"] = ", ".join(self.headers)
+        if self.private_network and asked.get("access-control-request-private-network") == "true":
+            headers["access-control-allow-private-network"] = "true"
+        if refused:
+            text = "Disallowed CORS " + ", ".join(refused)
+            return PlainTextResponse(text, 400, {k: v for k, v in headers.items() if not k.startswith("content-")})
+        return response
+
+    def _refused(self, asked: Headers) -> list[str]:
+        refused = [] if self.allows(asked["origin"]) else ["origin"]
+        if asked["access-control-request-method"] not in self.methods:
+            refused.append("method")
+        wanted = asked.get("access-control-request-headers")
+        if wanted is not None and not self.all_headers:
+            names = [name.strip().lower() for name in wanted.split(",")]
+            refused += ["headers"] if any(name not in self.lower_headers for name in names if name) else []
+        if asked.get("access-control-request-private-network") == "true" and not self.private_network:
+            refused.append("private-network")
+        return refused
+
+
+class CORSMiddleware:
+    """The policy as a classic ASGI middleware, with Starlette's arguments."""
+
+    def __init__(self, app: ASGIApp, **options: Any) -> None:
+        self.app = app
+        self.policy = CorsPolicy(**options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers(raw=[])
+        origin = headers.get("origin")
+        if origin is None:
+            await self.app(scope, receive, send)
+            return
+        if self.policy.is_preflight(scope["method"], headers):
+            await self.policy.preflight(headers)(scope, receive, send)
+            return
+
+        async def marking(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": list(message.get("headers", ()))}
+                self.policy.mark(MutableHeaders(raw=message["headers"]), origin)
+            await send(message)
+
+        await self.app(scope, receive, marking)
+
+
+def _listed(value: Any) -> list[str]:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else list(value)
+
+
+class CorsHook(Middleware):
+    """The policy as a hook of the server; by default any origin may ask, without credentials. Lists or comma texts."""
+
+    name: ClassVar[str] = "cors"
+    order: ClassVar[int] = 300
+    transports: ClassVar[frozenset[str]] = frozenset({"http"})
+
+    def __init__(
+        self,
+        server: Any = None,
+        allow_origins: Any = ("*",),
+        allow_methods: Any = ("*",),
+        allow_headers: Any = ("*",),
+        allow_credentials: bool = False,
+        allow_origin_regex: str | None = None,
+        expose_headers: Any = (),
+        max_age: int = 600,
+    ) -> None:
+        super().__init__(server)
+        origins = _listed(allow_origins)
+        if allow_credentials and "*" in origins:
+            raise ConfigError(
+                "middleware cors: allow_credentials needs the origins by name; '*' would let any page act as the user."
+            )
+        self.policy = CorsPolicy(
+            allow_origins=origins,
+            allow_methods=_listed(allow_methods),
+            allow_headers=_listed(allow_headers),
+            allow_credentials=allow_credentials,
+            allow_origin_regex=allow_origin_regex,
+            expose_headers=_listed(expose_headers),
+            max_age=max_age,
+        )
+
+    def before(self, request: BaseRequest) -> Response | None:
+        """Answer a preflight."""
+        assert isinstance(request, HttpRequest)
+        if request.method != "OPTIONS" or b"origin" not in request.header_map:
+            return None
+        headers = request.headers_obj
+        return self.policy.preflight(headers) if self.policy.is_preflight("OPTIONS", headers) else None
+
+    def after(self, request: BaseRequest, response: Response) -> None:
+        """Mark the answer."""
+        assert isinstance(request, HttpRequest)
+        origin = request.header_map.get(b"origin")
+        if origin is not None and response.headers.get("access-control-allow-methods") is None:
+            self.policy.mark(response.headers, origin.decode("latin-1"))

@@ -1,0 +1,67 @@
+"""Which hosts a server answers for, and over which scheme."""
+
+from collections.abc import Sequence
+
+from genro_asgi.datastructures.headers import Headers
+from genro_asgi.datastructures.url import URL
+from genro_asgi.response import PlainTextResponse, RedirectResponse, Response
+from genro_asgi.types import ASGIApp, Receive, Scope, Send
+
+__all__ = ["HTTPSRedirectMiddleware", "TrustedHostMiddleware"]
+
+_WILDCARD = "Domain wildcard patterns must be like '*.example.com'."
+
+
+class TrustedHostMiddleware:
+    """Answers 400 to requests whose Host is not among `allowed_hosts` (`*.example.com` allows subdomains)."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str] | None = None, www_redirect: bool = True) -> None:
+        hosts = ["*"] if allowed_hosts is None else list(allowed_hosts)
+        for pattern in hosts:
+            if "*" in pattern[1:] or (pattern.startswith("*") and pattern != "*" and not pattern.startswith("*.")):
+                raise AssertionError(_WILDCARD)
+        self.app = app
+        self.allowed_hosts = hosts
+        self.allow_any = "*" in hosts
+        self.www_redirect = www_redirect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.allow_any or scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        host = _name(Headers(scope=scope).get("host", ""))
+        if self._matches(host):
+            await self.app(scope, receive, send)
+            return
+        response: Response = PlainTextResponse("Invalid host header", status_code=400)
+        if self.www_redirect and self._matches("www." + host):
+            url = URL(scope=scope)
+            response = RedirectResponse(str(url.replace(netloc="www." + url.netloc)))
+        await response(scope, receive, send)
+
+    def _matches(self, host: str) -> bool:
+        return any(
+            host == pattern or (pattern.startswith("*") and host.endswith(pattern[1:]))
+            for pattern in self.allowed_hosts
+        )
+
+
+def _name(host: str) -> str:
+    """The name of a Host header without its port; an IPv6 address keeps its brackets."""
+    return (host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]).lower()
+
+
+class HTTPSRedirectMiddleware:
+    """Sends http to https and ws to wss, with 307 so that the method stays."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or scope.get("scheme") not in ("http", "ws"):
+            await self.app(scope, receive, send)
+            return
+        url = URL(scope=scope)
+        secure = {"http": "https", "ws": "wss"}[url.scheme]
+        netloc = url.hostname if url.port in (80, 443) else url.netloc
+        await RedirectResponse(str(url.replace(scheme=secure, netloc=netloc)), 307)(scope, receive, send)

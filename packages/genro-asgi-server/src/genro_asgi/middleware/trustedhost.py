@@ -1,0 +1,5 @@
+"""The home Starlette's users know."""
+
+from genro_asgi.middleware.hosts import TrustedHostMiddleware
+
+__all__ = ["TrustedHostMiddleware"]
