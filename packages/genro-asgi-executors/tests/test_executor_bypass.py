@@ -46,6 +46,28 @@ async def test_calls_run_here(make: Make) -> None:
     assert pool.metrics()["run_seconds"]["count"] == 2
 
 
+@pytest.mark.asyncio
+async def test_the_initializer_runs_here_once(make: Make) -> None:
+    pool = make(initializer=jobs.preload, initargs=("loaded here",))
+    assert await pool.run(jobs.preloaded) == "loaded here"
+    jobs.preload(None)
+    assert await pool.run(jobs.preloaded) is None
+    warm = make(initializer=jobs.preload, initargs=("warm",))
+    await warm.warm_up()
+    assert jobs.preloaded() == "warm"
+    jobs.preload(None)
+
+
+@pytest.mark.asyncio
+async def test_an_initializer_that_fails_here(make: Make) -> None:
+    pool = make(initializer=jobs.broken_initializer, initargs=("no model",))
+    for attempt in (pool.run(jobs.add, 1), pool.warm_up()):
+        with pytest.raises(
+            ExecutorError, match=r"cannot start a worker: its initializer raised ValueError\('no model'\)"
+        ):
+            await attempt
+
+
 @pytest.mark.parametrize(("value", "bypassed"), [("1", True), ("0", False), ("", False), (None, False)])
 @pytest.mark.parametrize("kind", [LocalExecutor, ThreadExecutor])
 def test_the_environment_switches_it_on(

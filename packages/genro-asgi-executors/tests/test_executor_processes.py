@@ -502,7 +502,10 @@ async def test_shutdown_ends_a_stream(processes: Make) -> None:
 
 @pytest.mark.asyncio
 async def test_shutdown_of_a_pool_that_was_never_used(processes: Make) -> None:
-    await processes().shutdown()
+    pool = processes()
+    await pool.shutdown()
+    with pytest.raises(ExecutorClosedError):
+        await pool.warm_up()
 
 
 @pytest.mark.asyncio

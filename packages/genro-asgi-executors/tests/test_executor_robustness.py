@@ -309,6 +309,19 @@ async def test_no_process_can_be_started(processes: Make, monkeypatch: pytest.Mo
     await pool.shutdown()
 
 
+@pytest.mark.asyncio
+async def test_no_descriptor_is_left_for_a_worker(
+    processes: Make, monkeypatch: pytest.MonkeyPatch, no_leak: None
+) -> None:
+    def refuse() -> Any:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe", refuse)
+        with pytest.raises(ExecutorError, match=r"a worker process cannot be started: .*Too many open files"):
+            processes().run(jobs.add, 1)
+
+
 @pytest.mark.parametrize(("what", "value"), [("os.name", "nt"), ("sys.frozen", True)])
 @pytest.mark.asyncio
 async def test_systems_without_processes_of_this_kind(

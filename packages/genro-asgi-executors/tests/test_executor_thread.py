@@ -158,6 +158,9 @@ async def test_warm_up_starts_all_threads(threads: Make) -> None:
     pool = threads(max_workers=3)
     await pool.warm_up()
     assert pool.workers == 3
+    await pool.shutdown()
+    with pytest.raises(ExecutorClosedError):
+        await pool.warm_up()
 
 
 @pytest.mark.asyncio
@@ -324,6 +327,26 @@ async def test_a_call_reports_its_progress(threads: Make) -> None:
 
 
 @pytest.mark.asyncio
+async def test_two_who_listen_share_the_reports_and_both_end(threads: Make) -> None:
+    pool, gate = threads(), Gate()
+
+    def steps() -> None:
+        gate()
+        for step in range(10):
+            report(step / 10)
+
+    async def listen() -> list[Progress]:
+        return [progress async for progress in job]
+
+    job = pool.run(steps)
+    listening = [asyncio.create_task(listen()) for _ in range(2)]
+    await gate.running()
+    gate.exit.set()
+    heard = [progress for part in await asyncio.wait_for(asyncio.gather(*listening), 10) for progress in part]
+    assert sorted(progress.fraction or 0 for progress in heard) == [step / 10 for step in range(10)]
+
+
+@pytest.mark.asyncio
 async def test_cancelling_the_iteration_cancels_the_call(threads: Make) -> None:
     pool, gate = threads(max_workers=1), Gate()
     job = pool.run(gate)
@@ -382,7 +405,7 @@ async def test_an_initializer_that_fails_fails_the_calls_and_is_tried_again(thre
             raise SystemExit("first")
 
     pool = threads(max_workers=1, initializer=prepare)
-    with pytest.raises(ExecutorError, match="executor 't' cannot start a thread: its initializer raised SystemExit"):
+    with pytest.raises(ExecutorError, match="executor 't' cannot start a worker: its initializer raised SystemExit"):
         await pool.run(int)
     assert pool.workers == 0
     assert await pool.run(int) == 0

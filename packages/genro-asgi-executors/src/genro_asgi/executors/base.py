@@ -48,6 +48,8 @@ class BaseExecutor(ABC):
         on_overload: Overload = "raise",
         timeout: float | None = None,
         on_cancel: OnCancel = "finish",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
         bypass: bool = False,
     ) -> None:
         if not name or not isinstance(name, str):
@@ -59,6 +61,8 @@ class BaseExecutor(ABC):
         self.max_workers = max_workers
         self.max_pending = max_pending
         self.on_overload = on_overload
+        self.initializer = initializer
+        self.initargs = initargs
         self.bypass = bypass or os.environ.get("GENRO_EXECUTOR_BYPASS", "") not in ("", "0")
         self.closed = False
         self.defaults = self.merge(CallOptions(), None, timeout, on_cancel)
@@ -69,6 +73,7 @@ class BaseExecutor(ABC):
         self._backlog = Backlog()
         self._abandoned: set[Job[Any]] = set()
         self._tally = Tally()
+        self._initialized = False
 
     def _check(self, option: str, value: object, good: bool, allowed: str) -> None:
         if not good:
@@ -242,6 +247,18 @@ class BaseExecutor(ABC):
         tally.cancelled += 1
         job.set_exception(ExecutorClosedError(f"executor {self.name!r} was shut down before {describe(job.fn)} ended"))
 
+    def _initialize_inline(self) -> None:
+        """Run the initializer once, for a pool in bypass: what it loads is here and not in a worker."""
+        if self.initializer is not None and not self._initialized:
+            try:
+                self.initializer(*self.initargs)
+            except BaseException as exc:
+                raise self._cannot_start(exc) from exc
+        self._initialized = True
+
+    def _cannot_start(self, cause: BaseException) -> ExecutorError:
+        return ExecutorError(f"executor {self.name!r} cannot start a worker: its initializer raised {cause!r}")
+
     def _inline(self, fn: Callable[..., Any], call: Callable[[], R], options: CallOptions) -> Job[R]:
         """Run a call here and now, on the loop, for a pool in bypass."""
         job: Job[R] = Job(loop=asyncio.get_running_loop())
@@ -251,6 +268,7 @@ class BaseExecutor(ABC):
         job.queued = job.started = monotonic()
         outer, here.reporter = here.reporter, job.advance
         try:
+            self._initialize_inline()
             job.value = copy_context().run(call)
         except BaseException as exc:
             job.error = exc

@@ -158,7 +158,7 @@ class Crew:
             while not self.threads and (job := self._backlog.pop()) is not None:
                 job.started = job.ended = monotonic()
                 job.error = ExecutorError(
-                    f"executor {self.name!r} cannot start a thread: its initializer raised {exc!r}"
+                    f"executor {self.name!r} cannot start a worker: its initializer raised {exc!r}"
                 )
                 job.error.__cause__ = exc
                 self._hand_back(job)

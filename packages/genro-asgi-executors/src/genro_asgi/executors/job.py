@@ -70,7 +70,7 @@ class Job(asyncio.Future[R]):
     inflow: Inflow | None = None
     progress: Progress | None = None
     _updates: deque[Progress] | None = None
-    _listener: "asyncio.Future[None] | None" = None
+    _listeners: "tuple[asyncio.Future[None], ...]" = ()
 
     def cancel(self, msg: Any = None) -> bool:
         """Give the call up: queued work is dropped at once, running work as `on_cancel` says."""
@@ -91,8 +91,10 @@ class Job(asyncio.Future[R]):
         """Let whoever iterates look again: there is something new, or the end."""
         if self.inflow is not None:
             self.inflow.wake()
-        if self._listener is not None and not self._listener.done():
-            self._listener.set_result(None)
+        listeners, self._listeners = self._listeners, ()
+        for listener in listeners:
+            if not listener.done():
+                listener.set_result(None)
 
     async def __aiter__(self) -> AsyncIterator[Progress]:
         """What the running function reports, until it ends; cancelling the task that iterates cancels the call."""
@@ -102,9 +104,10 @@ class Job(asyncio.Future[R]):
                 yield self._updates.popleft()
             if self.done():
                 return
-            self._listener = self.get_loop().create_future()
+            listener = self.get_loop().create_future()
+            self._listeners += (listener,)
             try:
-                await self._listener
+                await listener
             except asyncio.CancelledError:
                 self.cancel()
                 raise

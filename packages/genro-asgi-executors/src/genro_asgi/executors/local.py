@@ -57,6 +57,8 @@ class LocalExecutor(BaseExecutor):
             on_overload=on_overload,
             timeout=timeout,
             on_cancel=on_cancel,
+            initializer=initializer,
+            initargs=initargs,
             bypass=bypass,
         )
         for option, number in (
@@ -125,11 +127,15 @@ class LocalExecutor(BaseExecutor):
                 job.exception()  # a reader who left early does not want to hear of it
 
     async def warm_up(self) -> None:
-        if not self.bypass:
-            self._bind(asyncio.get_running_loop())
-            while self.workers < self.max_workers:
-                self._fleet.hire()
-            await self._fleet.all_ready()
+        if self.closed:
+            self._refuse(self._tally)
+        if self.bypass:
+            self._initialize_inline()
+            return
+        self._bind(asyncio.get_running_loop())
+        while self.workers < self.max_workers:
+            self._fleet.hire()
+        await self._fleet.all_ready()
 
     async def shutdown(self, wait: bool = True, timeout: float | None = None) -> None:  # noqa: ASYNC109
         self.closed, self._ceiling = True, -1
@@ -252,9 +258,9 @@ class LocalExecutor(BaseExecutor):
         job.inflow = inflow
         job.lane = job.value = job.error = None
         job.queued = monotonic()
+        self._backlog.push(job)
         self._live.add(job)
         self._tally.submitted += 1
-        self._backlog.push(job)
         self.on_free()
         return job
 

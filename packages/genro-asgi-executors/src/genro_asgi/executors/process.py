@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from genro_asgi.executors import wire
@@ -45,22 +45,23 @@ class WorkerProcess:
         self._unsent = memoryview(b"")
         if os.name != "posix" or getattr(sys, "frozen", False):
             raise ExecutorError("worker processes need a POSIX system and an interpreter; use kind='thread' instead")
-        self._sock, theirs = socket.socketpair()
-        lifeline, self._lifeline = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                _command(theirs.fileno(), lifeline),
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), lifeline),
-                process_group=0,
-            )
-        except OSError as exc:
-            self._sock.close()
-            os.close(self._lifeline)
-            raise ExecutorError(f"a worker process cannot be started: {exc}") from exc
-        finally:
-            theirs.close()
-            os.close(lifeline)
+        with ExitStack() as ours, ExitStack() as theirs:
+            try:
+                self._sock, sock = socket.socketpair()
+                ours.enter_context(self._sock)
+                theirs.enter_context(sock)
+                lifeline, self._lifeline = os.pipe()
+                ours.callback(os.close, self._lifeline)
+                theirs.callback(os.close, lifeline)
+                self._process = subprocess.Popen(
+                    _command(sock.fileno(), lifeline),
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(sock.fileno(), lifeline),
+                    process_group=0,
+                )
+            except OSError as exc:
+                raise ExecutorError(f"a worker process cannot be started: {exc}") from exc
+            ours.pop_all()  # they stay open while it lives
         self._sock.setblocking(False)
         self._exit_fd = _exit_fd(self._process.pid)
 

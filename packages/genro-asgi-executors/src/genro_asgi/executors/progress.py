@@ -18,4 +18,4 @@ def report(fraction: float | None, text: str = "") -> None:
     `fraction` is between 0 and 1 (what is outside counts as 0 or 1), or None when nobody can know.
     """
     if here.reporter is not None:
-        here.reporter(None if fraction is None else min(max(float(fraction), 0.0), 1.0), text)
+        here.reporter(None if fraction is None else min(max(float(fraction), 0.0), 1.0), str(text))

@@ -64,6 +64,8 @@ class ThreadExecutor(BaseExecutor):
             max_pending=max_pending,
             on_overload=on_overload,
             timeout=timeout,
+            initializer=initializer,
+            initargs=initargs,
             bypass=bypass,
         )
         self._check("max_parked", max_parked, max_parked >= 0, "0 or more")
@@ -172,8 +174,13 @@ class ThreadExecutor(BaseExecutor):
         job.lane.tally.cancelled += 1
 
     async def warm_up(self) -> None:
-        while not self.bypass and self.workers < self.max_workers:
-            self._crew.hire()
+        if self.closed:
+            self._refuse(self._tally)
+        if self.bypass:
+            self._initialize_inline()
+        else:
+            while self.workers < self.max_workers:
+                self._crew.hire()
 
     def park(self) -> None:
         """The calling thread begins to wait, for a slow client perhaps, and another may take its place meanwhile.
