@@ -1,1 +1,5 @@
 """Serves existing GenroPy sites on ASGI, unchanged."""
+
+from genropy_asgi.server import GenropyAsgiServer
+
+__all__ = ["GenropyAsgiServer"]
