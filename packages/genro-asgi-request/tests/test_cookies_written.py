@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from genro_asgi import set_cookie
+import genro_asgi.set_cookie as set_cookie
 from genro_asgi.response import Response, make_cookie
 
 

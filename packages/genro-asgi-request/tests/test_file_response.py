@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from genro_asgi import file_reading
+import genro_asgi.file_reading as file_reading
 from genro_asgi.background import BackgroundTask
 from genro_asgi.exceptions import ClientDisconnect
 from genro_asgi.response import FileResponse

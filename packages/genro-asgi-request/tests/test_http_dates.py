@@ -6,7 +6,7 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from genro_asgi import http_dates
+import genro_asgi.http_dates as http_dates
 from genro_asgi.http_dates import http_date, parse_http_date
 
 MOMENT = 784111777  # the example of RFC 9110

@@ -1,9 +1,9 @@
 """Reading and decoding the body of an HTTP request, under limits."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+import json
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
-from genro_asgi.datastructures.query_params import parse_query
 from genro_asgi.exceptions import (
     ClientDisconnect,
     HTTPBadRequest,
@@ -11,9 +11,23 @@ from genro_asgi.exceptions import (
     HTTPUnsupportedMediaType,
 )
 from genro_asgi.jsoncodec import JsonError, loads
+from genro_asgi.limits import Limits
+from genro_asgi.media_types import charset_codec, parse_parameters
 from genro_asgi.types import Message, Receive
 
-__all__ = ["check_length", "content_length", "decode_body", "fold_pairs", "read_body", "stream_body"]
+__all__ = [
+    "MalformedJson",
+    "check_length",
+    "content_length",
+    "decode_body",
+    "decode_json",
+    "fold_pairs",
+    "read_body",
+    "stream_body",
+    "too_large",
+    "tytx_transport",
+    "undecodable",
+]
 
 _TYTX_TYPE = "application/vnd.tytx+"
 
@@ -29,7 +43,7 @@ def content_length(value: bytes | None) -> int | None:
 
 async def stream_body(
     receive: Receive, max_body: int | None = None, length: int | None = None, on_chunk: Callable[[], None] | None = None
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield the body as it arrives; 413 past `max_body` bytes, ClientDisconnect when it is cut."""
     if max_body is not None and length is not None and length > max_body:
         raise too_large(max_body)
@@ -40,7 +54,7 @@ async def stream_body(
             raise ClientDisconnect("The client left before its request body was complete.")
         if on_chunk is not None:
             on_chunk()
-        chunk = message.get("body", b"")
+        chunk = message.get("body") or b""
         if chunk:
             total += len(chunk)
             if max_body is not None and total > max_body:
@@ -68,7 +82,7 @@ async def read_body(
             raise ClientDisconnect("The client left before its request body was complete.")
         if on_chunk is not None:
             on_chunk()
-        chunk = message.get("body", b"")
+        chunk = message.get("body") or b""
         total += len(chunk)
         if max_body is not None and total > max_body:
             raise too_large(max_body)
@@ -90,7 +104,7 @@ def too_large(max_body: int) -> HTTPContentTooLarge:
     return HTTPContentTooLarge(f"The request body is larger than {max_body} bytes.")
 
 
-def fold_pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def fold_pairs(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """A dict of pairs where a name that comes again holds the list of its values."""
     folded: dict[str, Any] = {}
     for name, value in pairs:
@@ -107,7 +121,7 @@ def tytx_transport(header: str | None, content_type: str) -> str | None:
     """The TYTX transport a request opted into, by its X-TYTX-Transport header or its media type; else None."""
     if header is not None:
         transport = header.strip().lower() or "json"
-    elif _TYTX_TYPE in content_type:
+    elif content_type.lstrip()[: len(_TYTX_TYPE)].lower() == _TYTX_TYPE:
         transport = content_type.partition(";")[0].strip().lower().removeprefix(_TYTX_TYPE)
     else:
         return None
@@ -116,25 +130,28 @@ def tytx_transport(header: str | None, content_type: str) -> str | None:
     return transport
 
 
-def decode_body(raw: bytes, content_type: str, tytx: str | None = None, max_fields: int = 1000) -> Any:
+def decode_body(raw: bytes, content_type: str, tytx: str | None, limits: Limits) -> Any:
     """What the body says: JSON, TYTX, msgpack, form or text by its media type, bytes when of another type.
 
-    An empty body is None. Without a Content-Type the body is tried as JSON. Malformed input is a 400.
+    An empty body is None. Without a Content-Type the body is tried as JSON. Malformed input is a 400, a form over
+    its limits a 413, a charset we do not read a 415.
     """
     if not raw:
         return None
-    media_type = content_type.partition(";")[0].strip().lower()
+    media_type, parameters = parse_parameters(content_type)
     if tytx is not None and _is_structured(media_type):
-        return decode_tytx(raw, tytx)
+        return _decode_tytx(raw, tytx, limits)
     if media_type == "application/json" or media_type.endswith("+json"):
-        return decode_json(raw)
+        return decode_json(raw, limits.json_depth)
     if media_type == "application/x-www-form-urlencoded":
-        return fold_pairs(parse_query(raw, max_fields))
+        return fold_pairs(_parse_urlencoded(raw, limits))
     if media_type in ("application/msgpack", "application/x-msgpack"):
-        return decode_tytx(raw, "msgpack")
+        return _decode_tytx(raw, "msgpack", limits)
     if not media_type:
-        return _decode_untyped(raw)
-    return raw.decode("utf-8", "replace") if media_type.startswith("text/") else raw
+        return _decode_untyped(raw, limits)
+    if media_type.startswith("text/"):
+        return raw.decode(charset_codec(parameters.get("charset", "utf-8")), "replace")
+    return raw
 
 
 def _is_structured(media_type: str) -> bool:
@@ -146,32 +163,41 @@ def _is_structured(media_type: str) -> bool:
     )
 
 
-def decode_json(raw: bytes) -> Any:
-    """JSON text to values; malformed or outside the limits of BEHAVIOUR's JSON is a 400."""
+class MalformedJson(HTTPBadRequest, json.JSONDecodeError):
+    """A body that is not JSON: a 400, and what code that parses by itself catches."""
+
+    def __init__(self, error: JsonError) -> None:
+        HTTPBadRequest.__init__(self, "The request body is not valid JSON.")
+        # The document is not kept: it is the client's, and may be large.
+        self.msg, self.doc, self.pos = str(error), "", error.pos or 0
+        self.lineno, self.colno = 1, self.pos + 1
+
+
+def decode_json(raw: bytes, max_depth: int = 1024) -> Any:
+    """JSON text to values; MalformedJson, a 400, for what is no JSON or outside its limits."""
     try:
-        return loads(raw)
+        return loads(raw, max_depth=max_depth)
     except JsonError as error:
-        raise HTTPBadRequest("The request body is not valid JSON.") from error
+        raise MalformedJson(error) from error
 
 
-def _decode_untyped(raw: bytes) -> Any:
+def _decode_untyped(raw: bytes, limits: Limits) -> Any:
     try:
-        return loads(raw)
+        return loads(raw, max_depth=limits.json_depth)
     except JsonError:
         return raw
 
 
-def decode_tytx(raw: bytes, transport: str) -> Any:
-    """A TYTX document to typed values; a malformed one is a 400 that points at the bad value."""
-    from genro_asgi.wsx.tytx import TytxError, from_tytx
+def _decode_tytx(raw: bytes, transport: str, limits: Limits) -> Any:
+    from genro_asgi.tytx_body import decode_tytx
 
-    try:
-        return from_tytx(raw if transport == "msgpack" else raw.decode("utf-8"), transport)
-    except UnicodeDecodeError as error:
-        raise HTTPBadRequest("The request body is not valid UTF-8.") from error
-    except TytxError as error:
-        where = f" at {error.pointer}" if error.pointer else ""
-        raise HTTPBadRequest(f"The request body is not a valid TYTX {transport} document{where}.") from error
+    return decode_tytx(raw, transport, limits.json_depth)
+
+
+def _parse_urlencoded(raw: bytes, limits: Limits) -> list[tuple[str, str]]:
+    from genro_asgi.forms import parse_urlencoded
+
+    return parse_urlencoded(raw, limits)
 
 
 def undecodable(content_type: str) -> HTTPUnsupportedMediaType:

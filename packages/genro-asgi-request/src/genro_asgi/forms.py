@@ -2,12 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from time import monotonic
 from typing import BinaryIO
 
 from genro_asgi.datastructures.forms import FormData, UploadFile
-from genro_asgi.datastructures.headers import Headers
 from genro_asgi.datastructures.query_params import parse_query
 from genro_asgi.delivery import Runner
 from genro_asgi.exceptions import HTTPContentTooLarge
@@ -25,7 +24,7 @@ from genro_asgi.multipart import (
 )
 from genro_asgi.spool import KeptBody, SpoolWriter, new_spool, write_all
 
-__all__ = ["FormPart", "form_decoder", "form_of_bytes", "form_parts", "is_multipart", "parse_urlencoded", "read_form"]
+__all__ = ["FormPart", "form_decoder", "form_of_bytes", "form_parts", "parse_urlencoded", "read_form"]
 
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -33,11 +32,6 @@ MULTIPART = "multipart/form-data"
 #: Bytes given to the parser at once, and seconds it may keep the loop.
 _SLICE = 64 * 1024
 _TURN = 0.005
-
-
-def is_multipart(content_type: str) -> bool:
-    """Whether a Content-Type is that of a multipart form."""
-    return content_type[:19].lower() == MULTIPART and parse_parameters(content_type)[0] == MULTIPART
 
 
 def form_decoder(content_type: str, limits: Limits) -> FormDecoder | None:
@@ -165,7 +159,7 @@ class FormPart:
     def __init__(self, start: PartStart, source: "_PartSource", limits: Limits) -> None:
         self.name = start.name
         self.filename = start.filename
-        self.headers: Headers = start.headers
+        self.headers = start.headers
         self._codec = start.codec
         self._source = source
         self._limits = limits
@@ -227,7 +221,9 @@ class _PartSource:
         return None
 
 
-async def form_parts(chunks: AsyncIterator[bytes], decoder: FormDecoder, limits: Limits) -> AsyncIterator[FormPart]:
+async def form_parts(
+    chunks: AsyncIterator[bytes], decoder: FormDecoder, limits: Limits
+) -> AsyncGenerator[FormPart, None]:
     """The parts of a form as they arrive; what is not read of a part is passed over."""
     source = _PartSource(decoder, chunks)
     while True:

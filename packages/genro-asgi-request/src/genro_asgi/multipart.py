@@ -64,9 +64,11 @@ class FormDecoder(Protocol):
 
     def feed(self, data: bytes) -> list[Event]:
         """The events of the next piece of the body."""
+        ...
 
     def finish(self) -> list[Event]:
         """The events that were waiting for the end of the body."""
+        ...
 
 
 class UrlencodedDecoder:

@@ -3,14 +3,15 @@
 BaseRequest (ABC)
  ├─ HttpRequest   an ASGI HTTP exchange
  └─ MsgRequest    one WSX message, over WebSocket or NATS (alias WsRequest)
-HTTPConnection
- └─ Request       a lazy, Starlette-compatible view over an ASGI scope
+HTTPConnection    (connection.py)
+ └─ Request       a lazy, Starlette-compatible view over an ASGI scope (request_view.py)
 """
 
 import asyncio
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
 from contextvars import ContextVar
 from time import time
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,18 +27,23 @@ from genro_asgi.body import (
     too_large,
     tytx_transport,
 )
+from genro_asgi.connection import HTTPConnection
 from genro_asgi.datastructures.address import Address
 from genro_asgi.datastructures.cookies import parse_cookies
 from genro_asgi.datastructures.headers import Headers
 from genro_asgi.datastructures.query_params import QueryParams, parse_query, query_dict
 from genro_asgi.datastructures.state import State
 from genro_asgi.datastructures.url import URL
+from genro_asgi.delivery import Runner
 from genro_asgi.exceptions import ClientDisconnect, HTTPBadRequest
 from genro_asgi.limits import Limits
+from genro_asgi.request_view import Request
 from genro_asgi.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
+    from genro_asgi.datastructures.forms import FormData
     from genro_asgi.response import Response
+    from genro_asgi.spool import KeptBody
 
 __all__ = [
     "REQUEST_FACTORIES",
@@ -272,7 +278,7 @@ class BaseRequest(ABC):
 class HttpRequest(BaseRequest):
     """An HTTP exchange as handlers see it; nothing of it is decoded before somebody asks."""
 
-    transport: ClassVar[str] = "http"
+    transport: ClassVar[str] = "http"  # pyright: ignore[reportIncompatibleMethodOverride]
 
     # What the dispatcher touches in every request. CPython specialises slots, and cannot specialise an attribute
     # that has a default on the class: that alone is a fifth of the price of a request.
@@ -300,6 +306,9 @@ class HttpRequest(BaseRequest):
     _cookies: dict[str, str] | None = None
     _query: dict[str, Any] | None = None
     _view: "Request | None" = None
+    _form: "FormData | None" = None
+    #: The raw body of a form that was parsed while it came.
+    _kept: "KeptBody | None" = None
     _tytx_known: bool = False
 
     def __init__(self) -> None:
@@ -331,7 +340,7 @@ class HttpRequest(BaseRequest):
         self.created_at = self.created_at or time()
         if not defer_body:
             await self.load_body()
-            self._data = self._decode()
+            self.parse_body()
 
     @property
     def id(self) -> str:
@@ -394,6 +403,7 @@ class HttpRequest(BaseRequest):
                 except TytxError as error:
                     raise HTTPBadRequest(f"The query holds a malformed TYTX value at {error.pointer}.") from error
             self._query = pairs
+            return pairs
         return self._query
 
     def query_values(self) -> dict[str, Any]:
@@ -443,8 +453,12 @@ class HttpRequest(BaseRequest):
             return headers[b"content-length"] != b"0"
         return b"transfer-encoding" in headers or self.scope["method"] in ("POST", "PUT", "PATCH", "DELETE")
 
-    async def load_body(self, max_body: int | None = None) -> None:
-        """Read the raw body once; 413 over `max_body` (bytes, default `limits.max_body`), ClientDisconnect if cut."""
+    async def load_body(self, max_body: int | None = None, raw: bool = False) -> None:
+        """Read the body once; 413 over `max_body` (bytes, default `limits.max_body`), ClientDisconnect if cut.
+
+        A multipart form is parsed while it arrives, unless `raw`: its large files are on disk then, and so is the
+        body itself until somebody asks for it. 400, 413 and 431 for a malformed form or one over its limits.
+        """
         receive = self._receive
         if self.body_read or receive is None:
             return
@@ -453,16 +467,43 @@ class HttpRequest(BaseRequest):
         headers = self.header_map
         if b"content-length" in headers:
             check_length(headers[b"content-length"], limit)
-        # The first message nearly always is the whole body: it is taken here, without a coroutine for it.
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
-            self._body = message.get("body", b"")
-            if len(self._body) > limit:
-                raise too_large(limit)
+        if not raw and headers.get(b"content-type", b"")[:10].lower() == b"multipart/":
+            await self._load_multipart(receive, limit)
         else:
-            self._body = await read_body(receive, limit, on_chunk=self._count_chunk, first=message)
+            # The first message nearly always is the whole body: it is taken here, without a coroutine for it.
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                self._body = message.get("body") or b""
+                if len(self._body) > limit:
+                    raise too_large(limit)
+            else:
+                self._body = await read_body(receive, limit, on_chunk=self._count_chunk, first=message)
         self.body_read = True
         self.phase = "handler"
+
+    async def _load_multipart(self, receive: Receive, limit: int) -> None:
+        from genro_asgi.forms import form_decoder, read_form
+        from genro_asgi.spool import KeptBody
+
+        decoder = form_decoder(self.header(b"content-type"), self.limits)
+        if decoder is None:  # another kind of multipart is nothing we decode
+            self._body = await read_body(receive, limit, on_chunk=self._count_chunk)
+            return
+        self._kept = keep = KeptBody(self.limits.upload_memory)
+        self.add_cleanup(keep.close)
+        async with aclosing(stream_body(receive, limit, on_chunk=self._count_chunk)) as chunks:
+            self._take_form(await read_form(chunks, decoder, self.limits, self._runner, keep))
+
+    def _take_form(self, form: "FormData") -> dict[str, Any]:
+        self._form = form
+        self.add_cleanup(form.close)
+        self._data = fields = fold_pairs(form.multi_items())
+        return fields
+
+    @property
+    def _runner(self) -> Runner:
+        run: Runner = getattr(getattr(self.server, "files", None), "run", asyncio.to_thread)
+        return run
 
     async def read_rest(self, first: Message) -> bytes:
         """The body whose first message was received already."""
@@ -475,8 +516,7 @@ class HttpRequest(BaseRequest):
     def parse_body(self) -> None:
         """Decode the body now, so that malformed input is a 400 before the handler has done anything."""
         if self._body and self._data is UNREAD:
-            plain_json = self.header_map.get(b"content-type") == b"application/json" and self._tytx is None
-            self._data = decode_json(self._body) if plain_json else self._decode()
+            self._data = self._decode()
 
     async def stream(self, max_body: int | None = None) -> AsyncIterator[bytes]:
         """Yield the body as it arrives, buffering nothing."""
@@ -525,7 +565,9 @@ class HttpRequest(BaseRequest):
 
     @property
     def body(self) -> bytes:
-        """The raw bytes of the body; they are kept after parsing."""
+        """The raw bytes of the body; they are kept after parsing, those of a large multipart form on disk."""
+        if self._kept is not None and not self._body:
+            self._body = self._kept.read()
         return self._body
 
     @property
@@ -536,15 +578,27 @@ class HttpRequest(BaseRequest):
         return self._data
 
     def _decode(self) -> Any:
-        return decode_body(self._body, self.header(b"content-type"), self.tytx_transport, self.limits.query_pairs)
+        content_type = self.header(b"content-type")
+        if content_type == "application/json" and self.tytx_transport is None and self._body:
+            return decode_json(self._body, self.limits.json_depth)
+        if self._body and content_type[:10].lower() == "multipart/":
+            from genro_asgi.forms import form_decoder, form_of_bytes
+
+            decoder = form_decoder(content_type, self.limits)
+            if decoder is not None:
+                return self._take_form(form_of_bytes(self._body, decoder, self.limits))
+        return decode_body(self._body, content_type, self.tytx_transport, self.limits)
 
     @property
     def request(self) -> "Request":
         """The Starlette-compatible view of the same exchange."""
         if self._view is None:
             view = self._view = Request(self.scope, self._receive_again)
+            view.run = self._runner
+            view.limits, view.max_body = self.limits, self.max_body or self.limits.max_body
             if self.body_read:
-                view._body = self._body
+                view._form, view._kept = self._form, self._kept
+                view._body = self._body if self._kept is None else None
         return self._view
 
     async def _receive_again(self) -> Message:
@@ -632,7 +686,7 @@ class MsgRequest(BaseRequest):
 
         if message is None:
             raise ValueError("MsgRequest requires 'message' kwarg")
-        parsed = parse_message(message) if isinstance(message, str | bytes | bytearray) else message
+        parsed = parse_message(message) if isinstance(message, str | bytes) else message
         for name in ("id", "method"):
             if not getattr(parsed, name):
                 raise ValueError(f"WSX message missing required '{name}' field")
@@ -769,186 +823,3 @@ class RequestRegistry:
 
     def __repr__(self) -> str:
         return f"RequestRegistry(active={len(self.live)})"
-
-
-class HTTPConnection(Mapping[str, Any]):
-    """A lazy view over an HTTP or WebSocket scope, with the names Starlette gives to its parts."""
-
-    def __init__(self, scope: Scope, receive: Receive | None = None) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            raise AssertionError(f"HTTPConnection wants an http or websocket scope, not {scope['type']!r}.")
-        self.scope = scope
-        self._parts: dict[str, Any] = {}
-
-    def __getitem__(self, key: str) -> Any:
-        return self.scope[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.scope)
-
-    def __len__(self) -> int:
-        return len(self.scope)
-
-    # Two views of equal scopes are still two exchanges.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-    def _part(self, name: str, make: Callable[[], Any]) -> Any:
-        if name not in self._parts:
-            self._parts[name] = make()
-        return self._parts[name]
-
-    def _installed(self, key: str, who: str) -> Any:
-        if key not in self.scope:
-            raise AssertionError(f"{who} must be installed to access request.{key}")
-        return self.scope[key]
-
-    @property
-    def app(self) -> Any:
-        """The application that put itself in the scope."""
-        return self.scope["app"]
-
-    @property
-    def url(self) -> URL:
-        """The full URL."""
-        url: URL = self._part("url", lambda: URL(scope=self.scope))
-        return url
-
-    @property
-    def base_url(self) -> URL:
-        """The URL of the application's root, with a trailing slash."""
-
-        def make() -> URL:
-            root = self.scope.get("app_root_path", self.scope.get("root_path", ""))
-            path = root if root.endswith("/") else root + "/"
-            return URL(scope=dict(self.scope) | {"path": path, "query_string": b"", "root_path": root})
-
-        base: URL = self._part("base_url", make)
-        return base
-
-    @property
-    def headers(self) -> Headers:
-        """The headers, case-insensitive."""
-        headers: Headers = self._part("headers", lambda: Headers(scope=self.scope))
-        return headers
-
-    @property
-    def query_params(self) -> QueryParams:
-        """The query as a multidict."""
-        params: QueryParams = self._part("query", lambda: QueryParams(self.scope.get("query_string", b"")))
-        return params
-
-    @property
-    def path_params(self) -> dict[str, Any]:
-        """What the router took from the path."""
-        params: dict[str, Any] = self.scope.get("path_params", {})
-        return params
-
-    @property
-    def cookies(self) -> dict[str, str]:
-        """The cookies of all Cookie headers."""
-        cookies: dict[str, str] = self._part(
-            "cookies", lambda: parse_cookies("; ".join(self.headers.getlist("cookie")))
-        )
-        return cookies
-
-    @property
-    def client(self) -> Address | None:
-        """The peer's address."""
-        client = self.scope.get("client")
-        return None if client is None else Address(*client)
-
-    @property
-    def session(self) -> Any:
-        """The session of the session middleware."""
-        return self._installed("session", "SessionMiddleware")
-
-    @property
-    def auth(self) -> Any:
-        """The credentials of the authentication middleware."""
-        return self._installed("auth", "AuthenticationMiddleware")
-
-    @property
-    def user(self) -> Any:
-        """The user of the authentication middleware."""
-        return self._installed("user", "AuthenticationMiddleware")
-
-    @property
-    def state(self) -> State:
-        """A bag for this exchange, filled with what the lifespan left."""
-        state: State = self._part("state", lambda: State(self.scope.setdefault("state", {})))
-        return state
-
-
-async def _no_receive() -> Message:
-    raise RuntimeError("This request was made without a receive channel.")
-
-
-async def _no_send(message: Message) -> None:
-    raise RuntimeError("This request was made without a send channel.")
-
-
-class Request(HTTPConnection):
-    """A request in raw ASGI endpoints: scope and receive, read when asked."""
-
-    def __init__(self, scope: Scope, receive: Receive = _no_receive, send: Send = _no_send) -> None:
-        if scope["type"] != "http":
-            raise AssertionError(f"Request wants an http scope, not {scope['type']!r}.")
-        super().__init__(scope)
-        self._receive = receive
-        self._send = send
-        self._body: bytes | None = None
-        self._stream_consumed = False
-        self._is_disconnected = False
-
-    @property
-    def method(self) -> str:
-        """The method as the client wrote it."""
-        method: str = self.scope["method"]
-        return method
-
-    @property
-    def receive(self) -> Receive:
-        """The receive channel."""
-        return self._receive
-
-    async def stream(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives, then an empty chunk; RuntimeError when it was streamed away before."""
-        if self._body is not None:
-            yield self._body
-            yield b""
-            return
-        if self._stream_consumed:
-            raise RuntimeError("Stream consumed")
-        try:
-            async for chunk in stream_body(self._receive):
-                yield chunk
-        except ClientDisconnect:
-            self._is_disconnected = True
-            raise
-        self._stream_consumed = True
-        yield b""
-
-    async def body(self) -> bytes:
-        """The whole body, kept for the next asker."""
-        if self._body is None:
-            self._body = b"".join([chunk async for chunk in self.stream()])
-        return self._body
-
-    async def json(self) -> Any:
-        """The body as JSON; HTTPBadRequest when it is malformed."""
-        if "json" not in self._parts:
-            self._parts["json"] = decode_json(await self.body())
-        return self._parts["json"]
-
-    async def is_disconnected(self) -> bool:
-        """Whether the client has left, without waiting for it to."""
-        if not self._is_disconnected:
-            receiver = asyncio.ensure_future(self._receive())
-            # One turn of the loop: a server that knows of the disconnect answers at once.
-            await asyncio.sleep(0)
-            if receiver.done():
-                self._is_disconnected = receiver.result()["type"] == "http.disconnect"
-            else:
-                receiver.cancel()
-        return self._is_disconnected

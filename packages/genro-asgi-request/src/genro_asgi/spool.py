@@ -79,3 +79,6 @@ class KeptBody:
     def close(self) -> None:
         """Forget them."""
         self.spool.close()
+
+    # Nobody but this object knows of the file; one that is left open at its end would be a warning.
+    __del__ = close

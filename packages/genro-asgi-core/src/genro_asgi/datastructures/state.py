@@ -17,9 +17,8 @@ class State:
         object.__setattr__(self, "_state", {} if state is None else state)
 
     def __getattr__(self, key: str) -> Any:
-        # Read without __getattr__: a copy under construction has no _state yet and would ask for it forever.
         try:
-            return object.__getattribute__(self, "_state")[key]
+            return self._state[key]
         except KeyError:
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{key}'") from None
 
@@ -57,6 +56,10 @@ class State:
         return isinstance(other, State) and self._state == other._state
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy made without __init__ would have no _state, and ask itself for it forever.
+        return type(self), (self._state,)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._state!r})"
