@@ -71,3 +71,12 @@ def hooks_of(middleware: list[Middleware], hook: str, transport: str) -> list[Ho
         for one in middleware
         if transport in one.transports and getattr(type(one), hook) is not getattr(Middleware, hook)
     ]
+
+
+def __getattr__(name: str) -> Any:
+    # Where Starlette's users look for it; imported late, because it stands on what stands on this module.
+    if name == "BaseHTTPMiddleware":
+        from genro_asgi.middleware.base_http import BaseHTTPMiddleware
+
+        return BaseHTTPMiddleware
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

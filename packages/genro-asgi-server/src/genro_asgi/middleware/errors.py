@@ -78,3 +78,12 @@ def debug_response(exc: Exception) -> Response:
     import traceback
 
     return Response("".join(traceback.format_exception(exc)), 500, media_type="text/plain")
+
+
+def __getattr__(name: str) -> Any:
+    # Where Starlette's users look for it.
+    if name == "ServerErrorMiddleware":
+        from genro_asgi.middleware.exceptions import ServerErrorMiddleware
+
+        return ServerErrorMiddleware
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,127 @@
+"""Exceptions around plain ASGI applications, as Starlette has them."""
+
+import inspect
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from genro_asgi.exceptions import HTTPException, WebSocketException
+from genro_asgi.executors.threadpool import run_in_threadpool
+from genro_asgi.request import Request
+from genro_asgi.response import PlainTextResponse, Response, error_response
+from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["ExceptionMiddleware", "ServerErrorMiddleware"]
+
+logger = logging.getLogger("genro_asgi")
+Handler = Callable[..., Any]
+
+
+class _Noticing:
+    """A send that knows whether the answer has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self.started = False
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        self.started = self.started or message["type"] in ("http.response.start", "websocket.accept")
+        await self._send(message)
+
+
+async def _call(handler: Handler, *args: Any) -> Any:
+    """Call a handler, a sync one in a thread."""
+    return await handler(*args) if inspect.iscoroutinefunction(handler) else await run_in_threadpool(handler, *args)
+
+
+class ExceptionMiddleware:
+    """Turns HTTPException into its answer and WebSocketException into a close; `handlers` by class or status."""
+
+    def __init__(self, app: ASGIApp, handlers: Mapping[Any, Handler] | None = None, debug: bool = False) -> None:
+        self.app = app
+        self.debug = debug
+        self._handlers: dict[Any, Handler] = {HTTPException: http_exception, WebSocketException: websocket_exception}
+        for key, handler in (handlers or {}).items():
+            self.add_exception_handler(key, handler)
+
+    def add_exception_handler(self, key: int | type[Exception], handler: Handler) -> None:
+        """Handle a class of exceptions, or HTTPExceptions of a status."""
+        self._handlers[key] = handler
+
+    def http_exception(self, request: Request, exc: Exception) -> Response:
+        """The answer to an HTTPException nobody else handles."""
+        return http_exception(request, exc)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        noticing = _Noticing(send)
+        try:
+            await self.app(scope, receive, noticing)
+        except Exception as exc:
+            handler = self._handler_of(exc)
+            if handler is None:
+                raise
+            if noticing.started and scope["type"] == "http":
+                raise RuntimeError("Caught handled exception, but response already started.") from exc
+            await self._answer(handler, exc, scope, receive, send)
+
+    def _handler_of(self, exc: Exception) -> Handler | None:
+        if isinstance(exc, HTTPException) and exc.status_code in self._handlers:
+            return self._handlers[exc.status_code]
+        return next((self._handlers[cls] for cls in type(exc).__mro__ if cls in self._handlers), None)
+
+    async def _answer(self, handler: Handler, exc: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            from genro_asgi.websocket import WebSocket
+
+            await _call(handler, WebSocket(scope, receive, send), exc)
+            return
+        response = await _call(handler, Request(scope, receive, send), exc)
+        if response is not None:
+            await response(scope, receive, send)
+
+
+def http_exception(request: Request, exc: Exception) -> Response:
+    """The one error body for an HTTPException."""
+    assert isinstance(exc, HTTPException)
+    return error_response(exc)
+
+
+async def websocket_exception(websocket: Any, exc: Exception) -> None:
+    """Close with the exception's code and reason."""
+    assert isinstance(exc, WebSocketException)
+    await websocket.close(code=exc.code, reason=exc.reason)
+
+
+class ServerErrorMiddleware:
+    """Answers 500 to whatever nobody handled, logs it, and raises it again for the server's own log and for tests."""
+
+    def __init__(self, app: ASGIApp, handler: Handler | None = None, debug: bool = False) -> None:
+        self.app = app
+        self.handler = handler
+        self.debug = debug
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        noticing = _Noticing(send)
+        try:
+            await self.app(scope, receive, noticing)
+        except Exception as exc:
+            if not noticing.started:
+                request = Request(scope, receive, send)
+                response = await self._response(request, exc)
+                await response(scope, receive, send)
+            raise
+
+    async def _response(self, request: Request, exc: Exception) -> Response:
+        if self.debug:
+            return PlainTextResponse("".join(traceback.format_exception(exc)), status_code=500)
+        if self.handler is None:
+            return error_response(HTTPException(500))
+        response: Response = await _call(self.handler, request, exc)
+        return response
