@@ -195,9 +195,6 @@ def test_only_a_marked_or_declared_document_is_typed() -> None:
     assert from_tytx(None) is None
 
 
-MALFORMED = "The text is not valid JSON."
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -223,8 +220,8 @@ def test_malformed_texts_are_refused(text: str, transport: Any) -> None:
         for read in (from_tytx, decode):
             with pytest.raises(TytxError) as caught:
                 read(data, transport)
-            assert (caught.value.text, caught.value.pointer, caught.value.code) == (MALFORMED, "", "MALFORMED")
-            assert str(caught.value) == MALFORMED
+            assert (caught.value.pointer, caught.value.code) == ("", "MALFORMED")
+            assert "JSON" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -232,18 +229,19 @@ def test_malformed_texts_are_refused(text: str, transport: Any) -> None:
     [
         ("x::ZZ", "the text is neither JSON nor a literal with a known suffix"),
         ("HELLO", "the text is neither JSON nor a literal with a known suffix"),
-        ("x::JS", MALFORMED),
+        ("x::JS", "JSON"),
         ("\ud800", "the text holds half of a surrogate pair"),
-        (b"\xff", MALFORMED),
+        (b"\xff", "JSON"),
         (b"\xff::ZZ", "the text is neither JSON nor a literal with a known suffix"),
-        ("[18446744073709551616]", "The JSON holds an integer beyond 64 bits."),
-        ("[" * 1025 + "]" * 1025, "The JSON is nested deeper than 1024 levels."),
+        ("[18446744073709551616]", "beyond 64 bits"),
+        ("[" * 1025 + "]" * 1025, "deeper than 1024 levels"),
     ],
 )
 def test_other_broken_documents(data: Any, text: str) -> None:
     with pytest.raises(TytxError) as caught:
         from_tytx(data)
-    assert (caught.value.text, caught.value.code) == (text, "MALFORMED")
+    assert text in caught.value.text
+    assert caught.value.code == "MALFORMED"
 
 
 def test_depth_is_bounded() -> None:

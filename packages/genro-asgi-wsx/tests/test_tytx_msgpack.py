@@ -154,6 +154,7 @@ BROKEN = "the document is not MessagePack with strings as keys"
         (b"\x91" * 2000 + b"\x00", BROKEN),
         (b"\xdd\xff\xff\xff\xff", BROKEN),
         (b"\x81\x80\x01", BROKEN),
+        (b"\x92\xd4\x01x", BROKEN),
         (b"\x91" * 257 + b"\x00", "the document is nested deeper than 256 levels"),
         (b"\x81\xc4\x01a\x01", "the document has a key that is not a string"),
         (pack({"a": [math.nan]}), "the document holds a number that is not finite"),

@@ -112,8 +112,8 @@ def _cookies(value: Any) -> dict[str, Any]:
     if type(value) is not dict:
         raise _bad("must be an object")
     for name, cookie in value.items():
-        # A response says {"value": ..., "max_age": ...}.
-        if type(cookie) is not str and type(cookie) is not dict:
+        # A response says {"value": ..., "max_age": ...}; MessagePack may have typed values here already.
+        if cookie is None or type(cookie) in (bool, int, float, list):
             raise _bad(f"must have a string as {name[:40]!r}")
     return value
 

@@ -11,7 +11,7 @@ from genro_asgi.wsx.tytx.plain import PlainCopy
 from genro_asgi.wsx.tytx.registry import DEFAULT_TYPES, TypeEntry, TypeTable
 from genro_asgi.wsx.tytx.tree import MAX_DEPTH, join_pointer, read_literal
 
-__all__ = ["decode_msgpack", "encode_msgpack"]
+__all__ = ["decode_msgpack", "encode_msgpack", "peek"]
 
 # The codes of genro-tytx. A datetime is the Timestamp of MessagePack itself, -1.
 _CODES = {"N": 1, "D": 2, "H": 3}
@@ -23,6 +23,7 @@ _SUFFIXED = 4
 _NO_CONTAINER = bytes(byte for byte in range(256) if not (0x80 <= byte <= 0x9F or 0xDC <= byte <= 0xDF))
 # Where there may be a float that is not finite, or a binary, which MessagePack would also take as a key.
 _SUSPECT = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]|\xca[\x7f\xff][\x80-\xff]|[\xc4-\xc6]", re.DOTALL)
+_BROKEN = "the document is not MessagePack with strings as keys"
 _NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]", re.DOTALL)
 
 
@@ -80,11 +81,18 @@ def decode_msgpack(data: bytes, types: TypeTable = DEFAULT_TYPES, *, max_depth: 
     msgpack = _msgpack()
     try:
         value = msgpack.unpackb(data, timestamp=3, ext_hook=lambda code, literal: _read_ext(code, literal, types))
-    except Exception as error:
+    except (TytxError, OverflowError) as error:  # the second is a timestamp beyond the year 9999
         raise _explain(msgpack, data, types) from error
+    except Exception:
+        raise TytxError(_BROKEN, code="MALFORMED") from None
     if len(data.translate(None, _NO_CONTAINER)) > max_depth or _SUSPECT.search(data):
         _check(value, max_depth)
     return value
+
+
+def peek(data: bytes) -> Any:
+    """A document whose values could not all be read, without those of extension types."""
+    return _msgpack().unpackb(data, timestamp=0, ext_hook=_ignore)
 
 
 def _read_ext(code: int, payload: bytes, types: TypeTable) -> Any:
@@ -122,7 +130,7 @@ def _explain(msgpack: Any, data: bytes, types: TypeTable) -> TytxError:
     try:
         value = msgpack.unpackb(data, timestamp=0, ext_hook=mark)
     except Exception:
-        return TytxError("the document is not MessagePack with strings as keys", code="MALFORMED")
+        return TytxError(_BROKEN, code="MALFORMED")
     for pointer, item in _leaves(value):
         if isinstance(item, _Unread):
             item.error.pointer = pointer
