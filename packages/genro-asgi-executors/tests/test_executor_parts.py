@@ -223,7 +223,6 @@ def test_a_thread_that_parks_looks_again() -> None:
     crew = Crew("x", "x", 1, backlog, lambda job: None, None, ())
     crew._pipe = os.pipe()
     crew.wake()  # who was idle has been woken by somebody else
-    assert crew.waking is False
     backlog.push(waiting(0))
     crew._park()  # a job came while it turned round: it does not wait
     assert crew.idle == []
