@@ -347,8 +347,20 @@ def test_a_port_that_is_taken_is_told_in_one_line() -> None:
     )
 
 
-def test_the_command_line_checks_it() -> None:
-    command = [sys.executable, "-m", "genro_asgi", "check", str(ATLAS)]
+def command_line(verb: str) -> str:
+    command = [sys.executable, "-m", "genro_asgi", verb, str(ATLAS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("config.yaml: 1 app, 25 routes, no errors.\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_the_command_line_checks_it() -> None:
+    assert re.search(r"config\.yaml: 1 app, \d+ routes, no errors\.\n$", command_line("check"))
+
+
+def test_the_command_line_lists_what_is_guarded() -> None:
+    rows = [line.split() for line in command_line("routes").splitlines()]
+    rules = {path.partition("{")[0].rstrip("/"): rule for _, path, _, rule, *_ in rows if path.startswith("/atlas/")}
+    guarded = {path for path, rule in rules.items() if rule == "editor"}
+    assert guarded == {path.removesuffix("/IT") for _, path in GUARDED}
+    assert {rules[path] for path in rules.keys() - guarded} == {"-"}
