@@ -332,6 +332,19 @@ async def test_middleware_of_one_application_sees_nothing_else(tmp_path: Path) -
     assert seen == ["GET /shop/hello?token=[redacted]&a=1 200"]
 
 
+@pytest.mark.asyncio
+async def test_mounted_applications_are_in_the_access_log(caplog: pytest.LogCaptureFixture) -> None:
+    server = make()
+    server.mount("raw", Response("raw", 203))
+    server.enable_access_log()
+    with caplog.at_level(logging.INFO, "genro_asgi.access"):
+        async with AsyncClient(server) as client:
+            await client.get("/raw/x?api_key=1")
+            await client.get("/shop/price")
+    lines = [record.getMessage().partition(" (")[0] for record in caplog.records]
+    assert lines == ["GET /raw/x?api_key=[redacted] 203", "GET /shop/price 200"]
+
+
 SHOP = """
 from genro_asgi.applications.asgi import AsgiApplication
 from genro_asgi.routing import route

@@ -4,11 +4,13 @@ import logging
 from time import perf_counter
 from typing import Any, ClassVar
 
+from genro_asgi.datastructures.headers import Headers
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.middleware.base import Middleware
 from genro_asgi.middleware.redact import redact_headers, redact_path, redact_query
 from genro_asgi.request import BaseRequest
 from genro_asgi.response import Response
+from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["LoggingMiddleware"]
 
@@ -41,16 +43,34 @@ class LoggingMiddleware(Middleware):
 
     def after(self, request: BaseRequest, response: Response) -> None:
         """Write the line."""
-        if not self.logger.isEnabledFor(self.level):
-            return
-        milliseconds = (perf_counter() - getattr(request, "log_started", perf_counter())) * 1000
-        extra = f" {redact_headers(request.headers.items())}" if self.include_headers else ""
-        self.logger.log(
-            self.level, "%s %s%s %s (%.1fms)%s", request.method, redact_path(request.path), self._query(request),
-            response.status_code, milliseconds, extra,
-        )  # fmt: skip
+        if self.logger.isEnabledFor(self.level):
+            started = getattr(request, "log_started", perf_counter())
+            scope: Scope = getattr(request, "scope", None) or {}
+            headers = redact_headers(request.headers.items()) if self.include_headers else None
+            self._write(request.method, request.path, scope, response.status_code, started, headers)
 
-    def _query(self, request: BaseRequest) -> str:
-        raw = getattr(request, "scope", None) or {}
-        query = raw.get("query_string", b"").decode("latin-1") if self.include_query else ""
-        return f"?{redact_query(query)}" if query else ""
+    async def around(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run an application that leaves the road before there is a request, and write the same line for it."""
+        started, status = perf_counter(), 500
+
+        async def noticing(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, noticing)
+        finally:
+            if self.logger.isEnabledFor(self.level):
+                headers = redact_headers(Headers(scope=scope).items()) if self.include_headers else None
+                self._write(scope["method"], scope["path"], scope, status, started, headers)
+
+    def _write(self, method: str, path: str, scope: Scope, status: int, started: float, headers: Any) -> None:
+        query = scope.get("query_string", b"").decode("latin-1") if self.include_query else ""
+        asked = f"?{redact_query(query)}" if query else ""
+        milliseconds = (perf_counter() - started) * 1000
+        extra = f" {headers}" if headers is not None else ""
+        self.logger.log(
+            self.level, "%s %s%s %s (%.1fms)%s", method, redact_path(path), asked, status, milliseconds, extra
+        )

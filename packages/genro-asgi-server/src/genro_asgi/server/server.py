@@ -19,6 +19,7 @@ from genro_asgi.exceptions import ConfigError, Redirect
 from genro_asgi.executors.base import BaseExecutor
 from genro_asgi.lifespan import ServerLifespan
 from genro_asgi.middleware.base import ForApp, Middleware
+from genro_asgi.middleware.logging import LoggingMiddleware
 from genro_asgi.middleware.registry import known_middleware
 from genro_asgi.request import BaseRequest, HttpRequest, RequestRegistry, current_request, route_path
 from genro_asgi.response import Response, error_response
@@ -208,8 +209,6 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     def enable_access_log(self) -> None:
         """Log one line for each answer, unless the configuration has said so or otherwise."""
         if "logging" not in self.config.middleware:
-            from genro_asgi.middleware.logging import LoggingMiddleware
-
             self._set_middleware([*self.middleware, LoggingMiddleware(self)])
 
     def _set_middleware(self, middleware: list[Middleware]) -> None:
@@ -245,9 +244,14 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             taker = refuse_websocket
         elif taker is None and self._gateway is not None and self._gateway.owns(path):
             taker = self._gateway
-        if taker is not None:
+        if taker is None:
+            return False
+        log = next((one for one in self.middleware if isinstance(one, LoggingMiddleware)), None)
+        if log is None or kind != "http":
             await taker(scope, receive, send)
-        return taker is not None
+        else:
+            await log.around(taker, scope, receive, send)
+        return True
 
     @property
     def wsgi_app(self) -> Any:
