@@ -46,6 +46,12 @@ def _parser_of(serverwsgi: Any) -> Any:
             super().__init__(*args, prog="gnr web asgiserve", conflict_handler="resolve", **options)
             self.prog = "gnrasgiserve"
             self.add_argument("-n", "--noclean", action="store_true", help="Accepted and ignored")
+            self.add_argument(
+                "--register",
+                choices=("daemon", "local"),
+                default="daemon",
+                help="Where the site's register lives: in the daemon, or in this process",
+            )
 
     return Parser
 

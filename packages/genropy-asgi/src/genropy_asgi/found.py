@@ -10,7 +10,7 @@ from typing import Any
 
 from genro_asgi.exceptions import ConfigError
 
-__all__ = ["found", "make_site", "no_root_py", "said_in_one_line"]
+__all__ = ["found", "make_site", "no_root_py", "said_in_one_line", "spare_api_dispatcher"]
 
 _API_DISPATCHER = "gnr.web.gnrwsgisite_proxy.gnrapidispatcher"
 

@@ -4,6 +4,7 @@ import atexit
 import os
 import socket
 import subprocess
+import sys
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.server.log_setup import setup_logging
 from genro_asgi.server.runner import GenroUvicorn, make_config
+from genropy_asgi import local_register
 from genropy_asgi.debugger import LocalDebugger
 from genropy_asgi.found import found, make_site, said_in_one_line
 from genropy_asgi.server import GenropyAsgiServer
@@ -100,17 +102,9 @@ class SiteServing:
             return
         if self.command._async_server_already_running():
             return
-        if port:
-            self.command._spawn_async_server(self.name, port)
-        else:
-            self._spawn_async_server()
-
-    def _spawn_async_server(self) -> None:
-        try:
-            child = subprocess.Popen(["gnr", "web", "async", self.name])
-        except OSError as error:
-            self.logger.error("gnr web async did not start, there are no WebSockets: %s", error)
-            return
+        arguments = ["web", "async", self.name, *(("-p", str(port)) if port else ())]
+        # GenroPy starts `gnr`, which does not get as far as making a site where genro-routes is installed.
+        child = subprocess.Popen([sys.executable, "-m", "genropy_asgi.run_gnr", *arguments])
         self.logger.info("gnr web async started (pid=%s) for instance %s", child.pid, self.name)
         atexit.register(_stop, child)
 
@@ -131,6 +125,8 @@ class SiteServing:
 
     def _make_site(self) -> Any:
         command = self.command
+        if self.options.register == "local":
+            local_register.install()
         try:
             with said_in_one_line(self.name):
                 site = make_site(
@@ -152,11 +148,11 @@ class SiteServing:
         return LocalDebugger(site, debugged)
 
     def _serve(self, sock: socket.socket) -> None:
-        site = self._make_site()
         setup_logging()
         server = GenropyAsgiServer(
             server_dir=os.path.dirname(os.path.realpath(self.command.site_script)), limits=_LIMITS
         )
+        site = self._make_site()
         server.serve_site(site, self._debugged(site), log=True)
         options: dict[str, Any] = {"proxy_headers": False, "access_log": True}
         if self.ssl:
