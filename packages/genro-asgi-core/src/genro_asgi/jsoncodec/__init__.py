@@ -4,14 +4,12 @@ from genro_asgi.jsoncodec.errors import JsonError
 from genro_asgi.jsoncodec.writing import to_plain
 
 try:
-    from orjson import dumps as quick_dumps
-
-    from genro_asgi.jsoncodec.fast import dumps, loads
+    from genro_asgi.jsoncodec.fast import dumps, loads, quick_dumps
 
     engine = "orjson"
 except ImportError:
     from genro_asgi.jsoncodec.reading import loads
-    from genro_asgi.jsoncodec.writing import dumps, quick_dumps  # type: ignore[assignment]
+    from genro_asgi.jsoncodec.writing import dumps, quick_dumps
 
     engine = "stdlib"
 

@@ -1,6 +1,6 @@
 """What is wrong with a JSON text, or with a value that should become one."""
 
-__all__ = ["BIG_INTEGER", "INTEGER_MAX", "INTEGER_MIN", "MALFORMED", "MAX_DEPTH", "JsonError", "too_deep"]
+__all__ = ["BIG_NUMBER", "INTEGER_MAX", "INTEGER_MIN", "MALFORMED", "MAX_DEPTH", "JsonError", "too_deep"]
 
 #: No text may nest lists and objects deeper than this, whatever a caller allows.
 MAX_DEPTH = 1024
@@ -9,7 +9,7 @@ INTEGER_MIN = -(2**63)
 INTEGER_MAX = 2**64 - 1
 
 MALFORMED = "The text is not valid JSON."
-BIG_INTEGER = "The JSON holds an integer beyond 64 bits."
+BIG_NUMBER = "The JSON holds a number beyond 64 bits."
 
 
 class JsonError(ValueError):

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 from genro_asgi.jsoncodec.errors import (
-    BIG_INTEGER,
+    BIG_NUMBER,
     INTEGER_MAX,
     INTEGER_MIN,
     MALFORMED,
@@ -71,14 +71,14 @@ def _refuse_lone_surrogates(text: str) -> None:
 def _integer(digits: str) -> int:
     # The length first: Python refuses to convert thousands of digits, with an error of its own.
     if len(digits) > 20 or not INTEGER_MIN <= (value := int(digits)) <= INTEGER_MAX:
-        raise JsonError(BIG_INTEGER)
+        raise JsonError(BIG_NUMBER)
     return value
 
 
 def _float(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise JsonError(MALFORMED)
+        raise JsonError(BIG_NUMBER)
     return value
 
 

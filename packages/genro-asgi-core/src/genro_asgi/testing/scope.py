@@ -13,7 +13,7 @@ HeadersLike = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
 def encode_headers(headers: HeadersLike) -> list[tuple[bytes, bytes]]:
     """Headers as ASGI has them, names in lower case; values are not checked, so that bad ones can be sent."""
-    pairs: Iterable[Any] = headers.items() if isinstance(headers, Mapping) else headers
+    pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
     return [(_latin(name).lower(), _latin(value)) for name, value in pairs]
 
 
