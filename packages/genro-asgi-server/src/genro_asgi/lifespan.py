@@ -97,7 +97,12 @@ class ServerLifespan:
             await send({"type": "lifespan.startup.failed", "message": f"{type(exc).__name__}: {exc}"})
             return
         await send({"type": "lifespan.startup.complete"})
-        await receive()
+        try:
+            await receive()
+        except asyncio.CancelledError:
+            # A server in a hurry (a second Ctrl-C) never says shutdown; what was started is stopped all the same.
+            await self.shutdown()
+            return
         await self.shutdown()
         await send({"type": "lifespan.shutdown.complete"})
 
