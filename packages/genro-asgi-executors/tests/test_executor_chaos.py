@@ -100,6 +100,7 @@ class Storm:
             os.kill(self.random.choice(workers).pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors and zombies in /proc")
 @pytest.mark.timeout(300)
 @pytest.mark.asyncio

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from genro_asgi.binder import AsgiServerEnabler, ServerBinder
     from genro_asgi.context import AsgiContext
     from genro_asgi.datastructures.address import Address
+    from genro_asgi.datastructures.forms import FormData, UploadFile
     from genro_asgi.datastructures.headers import Headers, MutableHeaders, headers_from_scope
     from genro_asgi.datastructures.query_params import QueryParams, query_params_from_scope
     from genro_asgi.datastructures.state import State
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from genro_asgi.server.dispatcher import Dispatcher
     from genro_asgi.server.server import AsgiServer
     from genro_asgi.server.server_config import ServerConfig
+    from genro_asgi.staticfiles import StaticFiles
     from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = [
@@ -103,6 +105,7 @@ __all__ = [
     "ExecutorOverloadError",
     "ExecutorRegistry",
     "FileResponse",
+    "FormData",
     "HTMLResponse",
     "HTTPBadRequest",
     "HTTPConflict",
@@ -151,8 +154,10 @@ __all__ = [
     "SseEvent",
     "SseResponse",
     "State",
+    "StaticFiles",
     "StreamingResponse",
     "ThreadExecutor",
+    "UploadFile",
     "WSGIMiddleware",
     "WebSocketDisconnect",
     "WebSocketException",
@@ -189,6 +194,7 @@ _HOMES = {
     "ExecutorOverloadError": "executors.errors",
     "ExecutorRegistry": "executors.registry",
     "FileResponse": "response",
+    "FormData": "datastructures.forms",
     "HTMLResponse": "response",
     "HTTPBadRequest": "exceptions",
     "HTTPConflict": "exceptions",
@@ -237,8 +243,10 @@ _HOMES = {
     "SseEvent": "response",
     "SseResponse": "response",
     "State": "datastructures.state",
+    "StaticFiles": "staticfiles",
     "StreamingResponse": "response",
     "ThreadExecutor": "executors.thread",
+    "UploadFile": "datastructures.forms",
     "WSGIMiddleware": "middleware.wsgi.bridge",
     "WebSocketDisconnect": "exceptions",
     "WebSocketException": "exceptions",
