@@ -1,1 +1,1 @@
-"""genro_asgi.server."""
+"""The server: its configuration, the table of routes, the dispatcher, and how it is served."""
