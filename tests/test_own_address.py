@@ -25,6 +25,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_address_is_known_when_applications_start(workers: int, tmp_path: Path) -> None:
     script = tmp_path / "address_site.py"
