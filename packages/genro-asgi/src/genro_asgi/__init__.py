@@ -1,4 +1,4 @@
-"""An ASGI framework: one handler answers over HTTP, WebSocket RPC and NATS."""
+"""An ASGI framework: typed handlers behind strict limits, fast, and small enough to read."""
 
 import pkgutil
 from importlib import import_module
