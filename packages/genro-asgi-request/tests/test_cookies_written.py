@@ -74,14 +74,14 @@ def _cookie(response: Response) -> str:
 def test_set_cookie_writes_what_starlette_writes(
     options: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(set_cookie, "time", lambda: dt.datetime(2037, 1, 22, 12, 0, 0, tzinfo=dt.UTC).timestamp())
+    monkeypatch.setattr("time.time", lambda: dt.datetime(2037, 1, 22, 12, 0, 0, tzinfo=dt.UTC).timestamp())
     response = Response()
     response.set_cookie("k", "v", **options)
     assert _cookie(response) == text
 
 
 def test_delete_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(set_cookie, "time", lambda: 0.0)
+    monkeypatch.setattr("time.time", lambda: 0.0)
     response = Response()
     response.delete_cookie("k", path="/a", domain="x.it", secure=True, httponly=True, samesite="none", partitioned=True)
     assert _cookie(response) == (

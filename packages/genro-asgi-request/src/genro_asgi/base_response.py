@@ -25,6 +25,7 @@ __all__ = [
     "RedirectResponse",
     "Response",
     "error_response",
+    "is_head",
     "message_types",
 ]
 
@@ -39,6 +40,12 @@ def message_types(scope: Scope) -> tuple[str, str]:
     if scope["type"] == "websocket":
         return "websocket.http.response.start", "websocket.http.response.body"
     return "http.response.start", "http.response.body"
+
+
+def is_head(scope: Scope) -> bool:
+    """Whether the client wants no body."""
+    method: str = scope.get("method", "")
+    return method == "HEAD" or method.upper() == "HEAD"
 
 
 class Response:
@@ -197,7 +204,7 @@ class Response:
         start, piece = message_types(scope)
         self.started = True
         await send({"type": start, "status": status, "headers": headers})
-        await send({"type": piece, "body": b"" if scope.get("method") == "HEAD" else body})
+        await send({"type": piece, "body": b"" if is_head(scope) else body})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # On its own, without a server around it, the response watches for the client itself.

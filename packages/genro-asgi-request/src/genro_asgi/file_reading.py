@@ -1,12 +1,13 @@
 """Reading files without making the loop wait: what is in the page cache is read at once, the rest in a thread."""
 
+import errno
 import os
 import stat
 import threading
 
 from genro_asgi.delivery import Runner
 
-__all__ = ["open_file", "read_cached", "read_piece"]
+__all__ = ["MissingFile", "NotAFile", "open_file", "read_cached", "read_piece"]
 
 # Linux only; elsewhere every read goes to a thread.
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
@@ -16,15 +17,24 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0
 _scratch = threading.local()
 
 
+class MissingFile(FileNotFoundError, RuntimeError):
+    """There is no such file; genro's users expect a FileNotFoundError, Starlette's a RuntimeError."""
+
+
+class NotAFile(OSError, RuntimeError):
+    """A directory, or something else that is not a regular file; Starlette's users expect a RuntimeError."""
+
+
 def open_file(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
-    """A descriptor of a regular file and what is known of it; FileNotFoundError, IsADirectoryError, OSError."""
-    descriptor = os.open(path, _FLAGS)
+    """A descriptor of a regular file and what is known of it; MissingFile, NotAFile, or the system's OSError."""
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except FileNotFoundError as error:
+        raise MissingFile(errno.ENOENT, "The file does not exist", path) from error
     try:
         status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(f"{os.fspath(path)!r} is a directory, not a file that can be sent.")
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(f"{os.fspath(path)!r} is not a regular file; only those can be sent.")
+            raise NotAFile(errno.EINVAL, "This is not a file that can be sent", path)
     except BaseException:
         os.close(descriptor)
         raise
@@ -47,10 +57,10 @@ def read_cached(descriptor: int, size: int, offset: int) -> bytes | None:
 
 
 async def read_piece(descriptor: int, size: int, offset: int, run: Runner) -> bytes:
-    """Up to `size` bytes, at least one; EOFError when the file has become shorter."""
+    """Up to `size` bytes, at least one; RuntimeError when the file has become shorter."""
     piece = read_cached(descriptor, size, offset)
     if piece is None:
         piece = await run(os.pread, descriptor, size, offset)
     if not piece:
-        raise EOFError(f"The file was cut at byte {offset} while it was sent.")
+        raise RuntimeError(f"The file was cut at byte {offset} while it was sent.")
     return piece

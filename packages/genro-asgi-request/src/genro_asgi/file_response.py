@@ -7,7 +7,7 @@ from secrets import token_hex
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from genro_asgi.base_response import HeadersArgument, Response, error_response, message_types
+from genro_asgi.base_response import HeadersArgument, Response, error_response, is_head, message_types
 from genro_asgi.byte_ranges import parse_ranges
 from genro_asgi.conditional import entity_tag, is_not_modified, modified_date, range_still_applies
 from genro_asgi.delivery import Runner, tell
@@ -105,7 +105,7 @@ class FileResponse(Response):
     def _plan(self, scope: Scope, headers: list[HeaderPair], size: int) -> Plan:
         """Status, headers and what of the file goes out."""
         whole = self.status_code, headers, [(b"", 0, size)]
-        method = scope.get("method")
+        method = scope.get("method", "").upper()
         if self.status_code != 200 or method not in ("GET", "HEAD"):
             return whole
         asked: dict[bytes, bytes] = dict(scope["headers"])
@@ -127,7 +127,7 @@ class FileResponse(Response):
         start_type, body_type = message_types(scope)
         start = {"type": start_type, "status": status, "headers": headers}
         self.started = True
-        if scope.get("method") == "HEAD" or not segments:
+        if is_head(scope) or not segments:
             await tell(send, start)
         elif _hand_over(scope, status):
             await tell(send, start)
@@ -184,7 +184,7 @@ def _partial(headers: list[HeaderPair], ranges: list[tuple[int, int]], size: int
         opening = b"\r\n--" if segments else b"--"
         where_text = b"Content-Range: bytes %d-%d/%d" % (start, end - 1, size)
         segments.append((b"%b%b\r\nContent-Type: %b\r\n%b\r\n\r\n" % (opening, boundary, kind, where_text), start, end))
-    segments.append((b"\r\n--%b--\r\n" % boundary, 0, 0))
+    segments.append((b"\r\n--%b--" % boundary, 0, 0))
     length = sum(len(head) + end - start for head, start, end in segments)
     kept = [pair for pair in kept if pair[0] != b"content-type"]
     return 206, [*kept, length_pair(length), (b"content-type", b"multipart/byteranges; boundary=" + boundary)], segments

@@ -11,7 +11,7 @@ from genro_asgi.datastructures.query_params import parse_query
 from genro_asgi.delivery import Runner
 from genro_asgi.exceptions import HTTPContentTooLarge
 from genro_asgi.limits import Limits
-from genro_asgi.media_types import parse_parameters
+from genro_asgi.media_types import decode_text, parse_parameters
 from genro_asgi.multipart import (
     Event,
     FormDecoder,
@@ -69,8 +69,7 @@ class _Assembly:
             elif isinstance(event, PartStart):
                 self._begin(event)
             elif self._file is None and self._start is not None:
-                text = b"".join(self._text).decode(self._start.codec, "replace")
-                self.items.append((self._start.name, text))
+                self.items.append((self._start.name, decode_text(b"".join(self._text), self._start.codec)))
 
     def _begin(self, start: PartStart) -> None:
         self._start, self._text, self._file = start, [], None
@@ -186,8 +185,8 @@ class FormPart:
         return b"".join(pieces)
 
     async def text(self, max_bytes: int | None = None) -> str:
-        """What is left of the part as text; bytes that are not of its charset become U+FFFD."""
-        return (await self.read(max_bytes)).decode(self._codec, "replace")
+        """What is left of the part as text; bytes that are not of its charset are taken for latin-1."""
+        return decode_text(await self.read(max_bytes), self._codec)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, filename={self.filename!r})"

@@ -5,7 +5,7 @@ from urllib.parse import unquote_to_bytes
 
 from genro_asgi.exceptions import HTTPUnsupportedMediaType
 
-__all__ = ["charset_codec", "extended_value", "parse_parameters"]
+__all__ = ["charset_codec", "decode_text", "extended_value", "parse_parameters"]
 
 # Every part ends at a character the part itself cannot hold: the time is linear, whatever the text.
 _PARAMETER = re.compile(r';[ \t]*([^=;"\s]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*+)"|([^;"]*))', re.DOTALL)
@@ -47,6 +47,14 @@ def charset_codec(charset: str) -> str:
     if codec is None:
         raise HTTPUnsupportedMediaType("The charset of the body is not supported; use UTF-8.")
     return codec
+
+
+def decode_text(raw: bytes, codec: str) -> str:
+    """Bytes as text; those that are not of the codec are taken for latin-1, as of old clients."""
+    try:
+        return raw.decode(codec)
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def extended_value(value: str) -> str | None:

@@ -10,7 +10,7 @@ from genro_asgi.datastructures.headers import Headers
 from genro_asgi.datastructures.query_params import parse_query
 from genro_asgi.exceptions import HTTPBadRequest, HTTPContentTooLarge, HTTPHeaderFieldsTooLarge
 from genro_asgi.limits import Limits
-from genro_asgi.media_types import charset_codec, extended_value, parse_parameters
+from genro_asgi.media_types import charset_codec, decode_text, extended_value, parse_parameters
 
 __all__ = [
     "Event",
@@ -221,7 +221,7 @@ class MultipartDecoder:
 
     def _decoded(self, headers: Headers, name: str, codec: str) -> str:
         # Browsers write names of fields and files in the charset of the page, not in latin-1.
-        return headers.get(name, "").encode("latin-1").decode(codec, "replace")
+        return decode_text(headers.get(name, "").encode("latin-1"), codec)
 
     def _count_part(self) -> None:
         if self._in_field:

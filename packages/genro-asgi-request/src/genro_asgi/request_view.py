@@ -28,11 +28,11 @@ _PUSHED = ("accept", "accept-encoding", "accept-language", "cache-control", "use
 
 
 async def _no_receive() -> Message:
-    raise RuntimeError("This request was made without a receive channel; pass receive to Request.")
+    raise RuntimeError("Receive channel has not been made available; pass receive to Request.")
 
 
 async def _no_send(message: Message) -> None:
-    raise RuntimeError("This request was made without a send channel; pass send to Request.")
+    raise RuntimeError("Send channel has not been made available; pass send to Request.")
 
 
 class FormCall:

@@ -1,8 +1,8 @@
 """The text of Set-Cookie headers (RFC 6265 and its successor draft), every attribute checked."""
 
 import re
+import time
 from datetime import UTC, datetime
-from time import time
 from typing import Literal
 from urllib.parse import quote
 
@@ -103,6 +103,6 @@ def _expires(expires: datetime | str | int) -> str:
     if isinstance(expires, datetime):
         return http_date(int(expires.astimezone(UTC).timestamp()))
     if isinstance(expires, int):
-        return http_date(int(time()) + expires)
+        return http_date(int(time.time()) + expires)
     _check("expires", expires)
     return expires

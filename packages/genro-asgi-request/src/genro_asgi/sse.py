@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from genro_asgi.base_response import HeadersArgument, message_types
+from genro_asgi.base_response import HeadersArgument, is_head, message_types
 from genro_asgi.delivery import Runner, ThreadedIterator, close_source, tell
 from genro_asgi.jsoncodec import dumps
 from genro_asgi.streaming import StreamingResponse
@@ -110,7 +110,7 @@ class SseResponse(StreamingResponse):
         try:
             self.started = True
             await tell(send, {"type": start, "status": self.status_code, "headers": self.raw_headers})
-            if scope.get("method") != "HEAD" and not self._stopped:
+            if not is_head(scope) and not self._stopped:
                 await self._attend(send, {"type": body, "more_body": True})
             if self._stopped and self.last_event is not None:
                 await tell(send, {"type": body, "body": self.last_event.encode(), "more_body": True})

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterable, Iterable
 from typing import Any
 
-from genro_asgi.base_response import HeadersArgument, Response, message_types
+from genro_asgi.base_response import HeadersArgument, Response, is_head, message_types
 from genro_asgi.delivery import Runner, ThreadedIterator, close_source, tell
 from genro_asgi.exceptions import ClientDisconnect
 from genro_asgi.rendering import encode_text
@@ -45,7 +45,7 @@ class StreamingResponse(Response):
         try:
             self.started = True
             await tell(send, {"type": start, "status": self.status_code, "headers": self.raw_headers})
-            if scope.get("method") != "HEAD":
+            if not is_head(scope):
                 async for piece in pieces:
                     chunk = piece if piece.__class__ is bytes else self.encode_piece(piece)
                     # Not through `tell`: this line is what a long stream consists of.
