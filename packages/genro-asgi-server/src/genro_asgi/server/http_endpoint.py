@@ -37,6 +37,7 @@ __all__ = ["HttpEndpoint"]
 # Up to Python 3.13 asyncio.current_task() is a function around this dictionary, and costs five times as much.
 _tasks: Any = getattr(asyncio.tasks, "_current_tasks", None)
 task_of: Callable[[Any], "asyncio.Task[Any] | None"] = asyncio.current_task if _tasks is None else _tasks.get
+set_current, reset_current = current_request.set, current_request.reset
 new_request: Callable[[type[HttpRequest]], HttpRequest] = object.__new__
 
 START = "http.response.start"
@@ -66,10 +67,11 @@ class HeadProfile:
 
     __slots__ = ("json_body", "length_at", "plain", "size", "type_at")
 
-    def __init__(self, names: tuple[bytes, ...]) -> None:
+    def __init__(self, names: tuple[bytes, ...], max_count: int) -> None:
         special = _SPECIAL.intersection(names)
-        #: Bytes of all names; beyond any limit when a name came twice, so that the head is looked at closely.
-        self.size = len(b"".join(names)) if len(set(names)) == len(names) else 1 << 62
+        #: Bytes of all names; beyond any limit when a name came twice or there are too many of them, so that the head
+        #: is looked at closely.
+        self.size = len(b"".join(names)) if len(set(names)) == len(names) <= max_count else 1 << 62
         #: Nothing asks for the longer way.
         self.plain = not special
         #: A body follows, and nothing else is special.
@@ -90,8 +92,9 @@ class HttpEndpoint:
     limits: Limits
     files: ThreadExecutor
     spawn: Callable[..., Any]
-    #: Whether something (a mount, classic middleware, a WSGI site) may take scopes before the routes do.
-    has_detours: bool
+    #: The type of scope that goes straight to the routes: none, when something (a mount, classic middleware, a WSGI
+    #: site) may take scopes before them.
+    _straight: str | None = "http"
     draining: bool
     table: RouteTable
     _loop: asyncio.AbstractEventLoop | None
@@ -128,7 +131,7 @@ class HttpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The hot path of the framework: what is written out here, a call would make several times as dear.
-        if (scope["type"] != "http" or self.has_detours) and await self.detour(scope, receive, send):
+        if scope["type"] != self._straight and await self.detour(scope, receive, send):
             return
         request = new_request(self._request_class)
         request.scope = scope
@@ -143,25 +146,27 @@ class HttpEndpoint:
             self._adopt_loop(request)
         live = self._live
         live[request] = request
-        token = current_request.set(request)
+        token = set_current(request)
         error: BaseException | None = None
         try:
             try:
                 path, method, headers = scope["path"], scope["method"], scope["headers"]
                 names, values = zip(*headers) if headers else _NO_HEADERS  # noqa: B905
-                profile = self._profiles.get(names) or self._learn(names)
-                if (
-                    len(names) > self._head_count
-                    # Joining is the cheapest way to add up some lengths in Python.
-                    or profile.size + len(b"".join(values)) > self._head_size
-                    # The path of an endpoint is short; how long another one is, is asked when it is looked for.
-                    or len(scope["query_string"]) > self._head_url
-                ):
+                try:
+                    profile = self._profiles[names]
+                except KeyError:
+                    profile = self._learn(names)
+                query = scope.get("query_string")
+                # Joining is the cheapest way to add up some lengths in Python. The path of an endpoint is short; how
+                # long another one is, is asked when it is looked for.
+                if profile.size + len(b"".join(values)) > self._head_size or (query and len(query) > self._head_url):
                     self._check_head(scope)
+                quick = True
                 plain = self._plain and not scope.get("root_path")
                 endpoint = self.table.exact.get(path) if plain else None
                 if endpoint is None or not endpoint.plain or method not in endpoint.methods:
                     if not (plain and profile.plain and method == "GET"):
+                        quick = False
                         value = await self._run(request, scope, receive, send)
                     else:
                         start, _, last = path.rpartition("/")
@@ -197,6 +202,7 @@ class HttpEndpoint:
                     request._data = decode_json(request._body) if request._body else None
                     value = endpoint.calls[0](request, ())
                 else:
+                    quick = False
                     value = await self._run(request, scope, receive, send)
                 if value.__class__ is CoroutineType:
                     value = await value
@@ -205,8 +211,7 @@ class HttpEndpoint:
                     encoder is None
                     or request._response is not None
                     or request._tytx is not None
-                    or not self._plain
-                    or method == "HEAD"
+                    or not (quick or (self._plain and method != "HEAD"))
                 ):
                     if value is NOT_FOUND and self._plain and method != "HEAD":
                         request.phase = "sending"
@@ -238,13 +243,13 @@ class HttpEndpoint:
             await self._cancelled(request, exc, send)
         finally:
             del live[request]
-            current_request.reset(token)
+            reset_current(token)
             if request.extra:
                 await self._finish(request, error)
 
     def _learn(self, names: tuple[bytes, ...]) -> "HeadProfile":
         """The profile of a combination of header names; clients send the same one again and again."""
-        profile = HeadProfile(names)
+        profile = HeadProfile(names, self._head_count)
         if len(self._profiles) >= 1024:
             self._profiles.clear()
         if profile.size < 4096:

@@ -90,7 +90,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self.db_registry: dict[str, Any] = {}
         self._gateway: Any = None
         self._prefixes: frozenset[str] | None = None
-        self.has_detours = False
+        self._straight = "http"
         self._loop: asyncio.AbstractEventLoop | None = None
         self.apps: dict[str, Any] = {}
         self.sys_apps: dict[str, Any] = {}
@@ -200,7 +200,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             self.apps[name] = app
         elif callable(app):
             self.mounts.add(name, app)
-            self.has_detours = True
+            self._straight = None
         else:
             raise TypeError(f"mount {name!r}: {app!r} is neither a RoutingClass nor an ASGI application.")
         if isinstance(app, AsgiServerEnabler):
@@ -223,7 +223,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         for cls, cls_options in self._classic:
             stack = cls(stack, **cls_options)
         self._stack = stack
-        self.has_detours = True
+        self._straight = None
 
     # -- the ASGI application
 
@@ -268,7 +268,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
 
             self._gateway = WsgiGateway(app, self._asgi_prefixes)
         self._gateway.wsgi_app = app
-        self.has_detours = True
+        self._straight = None
 
     def _asgi_prefixes(self) -> frozenset[str]:
         """The first segments that stay here while there is a WSGI application; worked out anew after each change."""

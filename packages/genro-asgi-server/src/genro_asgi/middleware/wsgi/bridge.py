@@ -79,7 +79,11 @@ class WSGIMiddleware:
         if self.max_body is not None and length is not None and length > self.max_body:
             await _answer(scope, send, 413, "The request body is too large.")
             return
-        call = WsgiCall(self._hub_of(asyncio.get_running_loop()), scope, receive, send)
+        loop = asyncio.get_running_loop()
+        hub = self._hub
+        if hub is None or hub.loop is not loop:
+            hub = self._hub = Hub(loop, self.pool, self.stall_timeout)
+        call = WsgiCall(hub, scope, receive, send)
         if has_body:
             polite = "HTTP_EXPECT" in environ
             environ["wsgi.input"] = call.open_input(length, self.max_body, self.body_timeout, polite)
@@ -87,7 +91,7 @@ class WSGIMiddleware:
             environ["wsgi.input"] = io.BytesIO()
         try:
             job = self.pool.run(call.run, self.app, environ)
-            call.hub.enter(call)
+            hub.enter(call)
             if has_body and ("CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ):
                 call.watch()  # most of the body is on its way: have it here when it is asked for
             await job
@@ -124,12 +128,6 @@ class WSGIMiddleware:
         await receive()
         await self.shutdown()
         await send({"type": "lifespan.shutdown.complete"})
-
-    def _hub_of(self, loop: asyncio.AbstractEventLoop) -> Hub:
-        hub = self._hub
-        if hub is None or hub.loop is not loop:
-            hub = self._hub = Hub(loop, self.pool, self.stall_timeout)
-        return hub
 
 
 async def _answer(scope: Scope, send: Send, status: int, text: str) -> None:

@@ -54,19 +54,30 @@ class WsgiCall(Exchange):
         result: Any = None
         try:
             result = app(environ, self.start_response)
-            self._put_out(result)
+            kind = type(result)
+            if kind is list or kind is tuple:
+                # All of it is here: no chunk has to be on its way while the application makes the next one.
+                self._put_out_whole(result)
+                result = None
+            else:
+                self._put_out(result)
         except BaseException as error:
             self._fail(error)
         self.finished = True
-        close = getattr(result, "close", None)
-        if close is not None:
-            # The client need not wait for it.
-            self.signal()
-            try:
-                close()
-            except BaseException:
-                logger.exception("close() of the WSGI response to %s failed", self.what)
+        if result is not None:
+            self._close(result)
         self.ended = True
+
+    def _close(self, result: Any) -> None:
+        close = getattr(result, "close", None)
+        if close is None:
+            return
+        # The client need not wait for it.
+        self.signal()
+        try:
+            close()
+        except BaseException:
+            logger.exception("close() of the WSGI response to %s failed", self.what)
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
@@ -92,11 +103,6 @@ class WsgiCall(Exchange):
         self._put(data)
 
     def _put_out(self, result: Any) -> None:
-        kind = type(result)
-        if kind is list or kind is tuple:
-            # All of it is here: no chunk has to be on its way while the application makes the next one.
-            self._put_out_whole(result)
-            return
         if not hasattr(result, "__iter__") and not hasattr(result, "__getitem__"):
             raise TypeError(f"the WSGI application returned {result!r}; it must return an iterable of bytes")
         for chunk in result:

@@ -1,7 +1,6 @@
 """An ASGI http scope as a WSGI environ (PEP 3333, RFC 3875)."""
 
 import sys
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -10,15 +9,6 @@ from genro_asgi.types import Scope
 __all__ = ["BadRequest", "Environ", "body_of", "build_environ"]
 
 Environ = dict[str, Any]
-
-_CONSTANTS: Environ = {
-    "wsgi.version": (1, 0),
-    "wsgi.multithread": True,
-    "wsgi.multiprocess": False,
-    "wsgi.run_once": False,
-    # The input ends where the body ends, so a body without a length can be read to its end as well.
-    "wsgi.input_terminated": True,
-}
 
 # Header names repeat, so each is translated once. Clients choose names: the table has an end.
 _MAX_KEYS = 512
@@ -35,29 +25,50 @@ def build_environ(scope: Scope) -> Environ:
 
     Raises BadRequest when the length of the body is unreadable or said twice in different ways.
     """
-    environ = _CONSTANTS.copy()
-    environ["REQUEST_METHOD"] = scope["method"]
-    root_path = scope.get("root_path")
-    path = scope["path"]
+    # One display, one loop and no helper on the usual way: each request pays for this.
+    get = scope.get
+    script, path, root_path = "", scope["path"], get("root_path")
     if root_path or not path.isascii() or path[:1] != "/":
-        environ["SCRIPT_NAME"], environ["PATH_INFO"] = _split_path(scope, root_path or "", path)
-    else:
-        environ["SCRIPT_NAME"] = ""
-        environ["PATH_INFO"] = path
-    environ["QUERY_STRING"] = scope.get("query_string", b"").decode("latin-1")
-    environ["SERVER_PROTOCOL"] = "HTTP/" + scope.get("http_version", "1.1")
-    environ["wsgi.url_scheme"] = scope.get("scheme", "http")
-    environ["wsgi.errors"] = sys.stderr
-    environ["asgi.scope"] = scope
-    client = scope.get("client")
+        script, path = _split_path(scope, root_path or "", path)
+    query = get("query_string")
+    environ: Environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": script,
+        "PATH_INFO": path,
+        "QUERY_STRING": query.decode("latin-1") if query else "",
+        "SERVER_PROTOCOL": "HTTP/" + get("http_version", "1.1"),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": get("scheme", "http"),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        # The input ends where the body ends, so a body without a length can be read to its end as well.
+        "wsgi.input_terminated": True,
+        "asgi.scope": scope,
+    }
+    client = get("client")
     if client:
-        environ["REMOTE_ADDR"] = client[0]
-        environ["REMOTE_PORT"] = str(client[1])
-    _add_headers(environ, scope["headers"])
-    server = scope.get("server")
+        environ["REMOTE_ADDR"], port = client
+        environ["REMOTE_PORT"] = str(port)
+    repeated: dict[str, list[str]] | None = None
+    for name, value in scope["headers"]:
+        key = _keys.get(name)
+        if key is None:
+            key = _key_of(name)
+        if key not in environ:
+            environ[key] = value.decode("latin-1")
+        else:
+            if repeated is None:
+                repeated = {}
+            repeated.setdefault(key, [environ[key]]).append(value.decode("latin-1"))
+    environ.pop(_DROPPED, None)
+    if repeated is not None:
+        _join(environ, repeated)
+    server = get("server")
     if server and server[1]:
-        environ["SERVER_NAME"] = server[0]
-        environ["SERVER_PORT"] = str(server[1])
+        environ["SERVER_NAME"], port = server
+        environ["SERVER_PORT"] = str(port)
     else:
         environ["SERVER_NAME"], environ["SERVER_PORT"] = _name_and_port(environ)
     return environ
@@ -85,22 +96,13 @@ def body_of(environ: Environ) -> tuple[bool, int | None]:
 _BODILESS = frozenset({"GET", "HEAD"})
 
 
-def _add_headers(environ: Environ, headers: Iterable[tuple[bytes, bytes]]) -> None:
-    keys = _keys
-    repeated: dict[str, list[str]] = {}
-    for name, value in headers:
-        key = keys.get(name)
-        if key is None:
-            key = _key_of(name)
-        if key in environ:
-            repeated.setdefault(key, [environ[key]]).append(value.decode("latin-1"))
-        elif key:
-            environ[key] = value.decode("latin-1")
+def _join(environ: Environ, repeated: dict[str, list[str]]) -> None:
     for key, values in repeated.items():
         if key != "CONTENT_LENGTH":
             environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
         elif len(set(values)) > 1:
             raise BadRequest("Content-Length is given more than once with different values.")
+    environ.pop(_DROPPED, None)
 
 
 def _key_of(name: bytes) -> str:

@@ -37,6 +37,7 @@ _CONSTANT = frozenset(
         b"cache-control",
         b"content-encoding",
         b"content-language",
+        b"content-length",  # many values, but few of most sites
         b"content-security-policy",
         b"content-type",
         b"cross-origin-opener-policy",
@@ -83,13 +84,13 @@ def parse_head(status: object, headers: object) -> ResponseHead:
             pair = None
         if pair is None:
             pair = _encode(item)
-            if pair[0] == b"content-length":
-                size = _parse_length(pair[1])
-                if length is not None and length != size:
-                    raise ValueError(f"response header Content-Length is given as {length} and as {size}; give it once")
-                if length is not None or code in _BODILESS:
-                    continue  # a server would take it for a body that is to come
-                length = size
+        if pair[0] == b"content-length":
+            size = _parse_length(pair[1])
+            if length is not None and length != size:
+                raise ValueError(f"response header Content-Length is given as {length} and as {size}; give it once")
+            if length is not None or code in _BODILESS:
+                continue  # a server would take it for a body that is to come
+            length = size
         raw.append(pair)
     return ResponseHead(code, raw, length)
 
