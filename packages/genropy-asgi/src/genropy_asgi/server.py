@@ -48,4 +48,4 @@ class GenropyAsgiServer(AsgiServer):
         """
         self.site = site
         self._gateway = SiteGateway(site, wsgi_app or site, self._asgi_prefixes, log, **options)
-        self.has_detours = True
+        self.wsgi_app = self._gateway.wsgi_app
