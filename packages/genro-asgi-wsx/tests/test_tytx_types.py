@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any, Self
 
@@ -133,6 +134,7 @@ def test_registering_again_replaces(types: TypeTable) -> None:
         (Point, "", "TYTX suffix '' is not usable; write upper-case ASCII letters, and not JS."),
         (Point, "JS", "TYTX suffix 'JS' is not usable; write upper-case ASCII letters, and not JS."),
         (Point, "N", "TYTX suffix 'N' is already in use; choose another one for Point."),
+        (Point, "QS", "TYTX suffix 'QS' is already in use; choose another one for Point."),
         (Point, "T", "TYTX suffix 'T' is already in use; choose another one for Point."),
         (str, "SS", "str has a fixed TYTX form; register a class of your own."),
         (int, "II", "int has a fixed TYTX form; register a class of your own."),
@@ -143,6 +145,40 @@ def test_registering_again_replaces(types: TypeTable) -> None:
 def test_what_may_not_be_registered(cls: type, suffix: str, text: str) -> None:
     with pytest.raises(ValueError, match=text.replace(".", r"\.")):
         TypeTable().register(cls, suffix, str, str)
+
+
+@pytest.mark.parametrize(
+    ("literal", "value"),
+    [
+        ("a=1::L&b=x&c=", {"a": 1, "b": "x", "c": ""}),
+        ("a=x=y", {"a": "x=y"}),
+        ("alfa&1::L", ["alfa", 1]),
+        ("alfa", ["alfa"]),
+        ("", []),
+        ("d=2025-01-15::D&p=a::PT", {"d": date(2025, 1, 15), "p": Point("a")}),
+    ],
+)
+def test_query_strings_are_read_where_they_are_allowed(types: TypeTable, literal: str, value: Any) -> None:
+    text = f'{{"q":"{literal}::QS"}}::JS'
+    assert decode(text, types=types) == {"q": f"{literal}::QS"}
+    types.allow_qs()
+    assert decode(text, types=types) == {"q": value}
+    assert decode(text, types=types.copy()) == {"q": value}
+    assert encode({"q": f"{literal}::QS"}, types=types) == f'{{"q":"{literal}::QS::T"}}::JS'.encode()
+
+
+@pytest.mark.parametrize(
+    ("literal", "text"),
+    [
+        ("a=1&b", "'a=1&b::QS' mixes names with values and names without (at /q)"),
+        ("a=x::L", "'a=x::L::QS' is not an integer of at most 4300 digits (at /q)"),
+    ],
+)
+def test_query_strings_are_read_strictly(types: TypeTable, literal: str, text: str) -> None:
+    types.allow_qs()
+    with pytest.raises(TytxError) as caught:
+        decode(f'{{"q":"{literal}::QS"}}::JS', types=types)
+    assert str(caught.value) == text
 
 
 def test_a_reader_may_raise_anything(types: TypeTable) -> None:

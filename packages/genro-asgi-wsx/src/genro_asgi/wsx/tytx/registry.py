@@ -105,6 +105,8 @@ class TypeTable:
         """A table that knows the same types and can be extended on its own."""
         table = type(self)()
         table.readers = dict(self.readers)
+        if "QS" in self.readers:
+            table.allow_qs()
         table.json_writers = dict(self.json_writers)
         table.by_class = dict(self.by_class)
         table.shadows_native = self.shadows_native
@@ -130,6 +132,23 @@ class TypeTable:
         """Whether a reader would take this plain string for a typed value."""
         return text.rpartition("::")[2] in self.suffixes and "::" in text
 
+    def allow_qs(self) -> None:
+        """Read `a=1::L&b=x::QS` as a dict and `a&b::QS` as a list; without this they are plain strings."""
+        self.readers["QS"] = self._read_qs
+
+    def _read_qs(self, literal: str) -> dict[str, Any] | list[Any]:
+        items = [item.partition("=") for item in literal.split("&")] if literal else []
+        signs = {sign for _, sign, _ in items}
+        if len(signs) > 1:
+            raise ValueError("mixes names with values and names without")
+        if signs == {"="}:
+            return {name: self._read_qs_value(value) for name, _, value in items}
+        return [self._read_qs_value(name) for name, _, _ in items]
+
+    def _read_qs_value(self, text: str) -> Any:
+        literal, mark, suffix = text.rpartition("::")
+        return self.readers[suffix](literal) if mark and suffix in self.readers else text
+
     def register(
         self,
         cls: type,
@@ -148,7 +167,7 @@ class TypeTable:
         if cls in _FIXED:
             raise ValueError(f"{cls.__name__} has a fixed TYTX form; register a class of your own.")
         old = self.by_class.get(cls)
-        if suffix in self.readers and (old is None or old.suffix != suffix):
+        if suffix in self.suffixes and (old is None or old.suffix != suffix):
             raise ValueError(f"TYTX suffix {suffix!r} is already in use; choose another one for {cls.__name__}.")
         if old is not None:
             del self.readers[old.suffix]
