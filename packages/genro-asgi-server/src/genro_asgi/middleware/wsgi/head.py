@@ -37,7 +37,6 @@ _CONSTANT = frozenset(
         b"cache-control",
         b"content-encoding",
         b"content-language",
-        b"content-length",  # many values, but few of most sites
         b"content-security-policy",
         b"content-type",
         b"cross-origin-opener-policy",
@@ -120,7 +119,9 @@ def _encode(item: object) -> tuple[bytes, bytes]:
     if encoded is None:
         encoded = _encode_name(name)
     pair = encoded, _encode_value(name, value)
-    if encoded in _CONSTANT and len(_pairs) < _MAX_KNOWN and len(value) < 128:
+    # Lengths are many: they get half of the table and no more.
+    room = _MAX_KNOWN if encoded in _CONSTANT else _MAX_KNOWN // 2 if encoded == b"content-length" else 0
+    if len(_pairs) < room and len(value) < 128:
         _pairs[item] = pair
     return pair
 
