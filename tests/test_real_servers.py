@@ -199,6 +199,11 @@ def test_heads_no_server_should_take(own_site: Site, head: bytes, status: bytes)
     assert httpx.get(own_site.url + "/").status_code == 200
 
 
+def test_http_1_0_needs_no_host(own_site: Site) -> None:
+    answer = own_site.raw(b"GET / HTTP/1.0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
 def test_a_body_over_the_limit_is_refused_before_it_is_sent(own_site: Site) -> None:
     answer = own_site.raw(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 413")

@@ -235,12 +235,12 @@ class Dispatcher:
         """Run the cleanups of a request to their end, also when its task is being cancelled; failures are logged."""
         work = asyncio.ensure_future(request.run_cleanups(error))
         try:
-            failures = await asyncio.shield(work)
+            await asyncio.shield(work)
         except asyncio.CancelledError:
-            failures = await work
+            await work
             raise
         finally:
-            for failure in failures if work.done() and not work.cancelled() else ():
+            for failure in work.result() if work.done() and not work.cancelled() else ():
                 log_failure(request, failure)
 
 

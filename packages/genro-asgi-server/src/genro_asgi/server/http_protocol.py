@@ -86,6 +86,8 @@ class GenroHttpProtocol(HttpToolsProtocol):
         if len(headers) > self.limits.header_count or size > self.limits.header_bytes:
             return HTTPHeaderFieldsTooLarge("The request has too many or too large header fields.")
         hosts = [name for name, _ in headers].count(b"host")
+        assert self.parser is not None
+        # HTTP/1.0 knew no Host.
         if hosts != 1 and (hosts > 1 or self.parser.get_http_version() == "1.1"):
             return HTTPBadRequest("A request has exactly one Host header (RFC 9112, 3.2).")
         return None

@@ -199,7 +199,8 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             self._attach(name, app)
             self.apps[name] = app
         elif callable(app):
-            self.mounts.add(name, app)
+            foreign: Any = app
+            self.mounts.add(name, foreign)
             self._straight = None
         else:
             raise TypeError(f"mount {name!r}: {app!r} is neither a RoutingClass nor an ASGI application.")
