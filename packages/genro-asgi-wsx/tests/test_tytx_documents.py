@@ -302,9 +302,12 @@ def test_hydrate_works_in_place() -> None:
 
 def test_remembered_values_are_bounded() -> None:
     tree._seen.clear()
-    hydrate({str(number): f"{number}.5::N" for number in range(tree._SEEN_MAX)})
+    amounts = {str(number): f"{number}.50::N" for number in range(tree._SEEN_MAX - 1)}
+    assert hydrate(amounts | {"d": "2025-01-01::D"})["7"] == Decimal("7.50")
     assert len(tree._seen) == tree._SEEN_MAX
-    assert hydrate({"a": "7.5::N"}) == {"a": Decimal("7.5")}
+    again = hydrate({"a": "7.50::N", "d": "2025-01-01::D"})
+    assert again == {"a": Decimal("7.50"), "d": date(2025, 1, 1)}
+    assert str(again["a"]) == "7.50"
     hydrate({"a": "-1::N"})
     assert not tree._seen
 
