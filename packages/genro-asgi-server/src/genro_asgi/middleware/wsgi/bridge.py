@@ -132,7 +132,7 @@ class WSGIMiddleware:
 
 async def _answer(scope: Scope, send: Send, status: int, text: str) -> None:
     body = text.encode()
-    await send({"type": "http.response.start", "status": status, "headers": plain_head(status, body).headers})
+    await send({"type": "http.response.start", "status": status, "headers": plain_head(status, body)[1]})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
@@ -153,7 +153,7 @@ async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
         return
     if "websocket.http.response" in (scope.get("extensions") or {}):
         text = b"WebSocket is not served here."
-        headers = plain_head(403, text).headers
+        _, headers, _ = plain_head(403, text)
         await send({"type": "websocket.http.response.start", "status": 403, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": text})
     else:

@@ -9,7 +9,7 @@ from genro_asgi.middleware.redact import redact_path
 from genro_asgi.middleware.wsgi.environ import Environ
 from genro_asgi.middleware.wsgi.exchange import CHUNK_COST, Exchange
 from genro_asgi.middleware.wsgi.gate import ClientGone
-from genro_asgi.middleware.wsgi.head import ResponseHead, parse_head
+from genro_asgi.middleware.wsgi.head import BODILESS, Head, parse_head
 
 __all__ = ["WSGIApp", "WsgiCall", "plain_head"]
 
@@ -25,10 +25,10 @@ _TEXTS = {
 }
 
 
-def plain_head(status: int, text: bytes) -> ResponseHead:
+def plain_head(status: int, text: bytes) -> Head:
     """The head of a short answer of ours."""
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
-    return ResponseHead(status, headers, len(text))
+    return status, headers, len(text)
 
 
 def _not_bytes(chunk: object) -> TypeError:
@@ -160,16 +160,16 @@ class WsgiCall(Exchange):
         """Make the head final; `total` is the size of the body when all of it is known."""
         if self.input is not None and self.input.fault:
             raise OSError("the request body was refused")
-        head = self.head
-        if head is None:
+        if self.head is None:
             raise RuntimeError("the WSGI application ended without calling start_response()")
-        if self.scope["method"] == "HEAD" or head.bodiless:
+        status, headers, length = self.head
+        if self.scope["method"] == "HEAD" or status in BODILESS:
             self._mute = True
             self._left = 0
-        elif head.length is not None:
-            self._left = head.length
+        elif length is not None:
+            self._left = length
         elif total is not None:
-            head.headers.append((b"content-length", b"%d" % total))
+            headers.append((b"content-length", b"%d" % total))
         self.committed = True
 
     def _check_length(self) -> None:

@@ -82,8 +82,7 @@ def body_of(environ: Environ) -> tuple[bool, int | None]:
     text = environ.get("CONTENT_LENGTH")
     chunked = "HTTP_TRANSFER_ENCODING" in environ
     if text is None:
-        may_be_unannounced = environ["SERVER_PROTOCOL"][:6] != "HTTP/1" or environ["REQUEST_METHOD"] not in _BODILESS
-        return chunked or may_be_unannounced, None
+        return chunked or environ["REQUEST_METHOD"] not in _BODILESS or environ["SERVER_PROTOCOL"][:6] != "HTTP/1", None
     if chunked:
         raise BadRequest("Content-Length and Transfer-Encoding exclude each other; send one of them.")
     # 18 digits are an exabyte; more would only make int() work.

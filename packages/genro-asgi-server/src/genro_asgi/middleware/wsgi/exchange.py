@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 
 from genro_asgi.middleware.wsgi.gate import WINDOW, ClientGone, Gate, Parking
-from genro_asgi.middleware.wsgi.head import ResponseHead
+from genro_asgi.middleware.wsgi.head import Head
 from genro_asgi.middleware.wsgi.input import WsgiInput
 from genro_asgi.types import Receive, Scope, Send
 
@@ -71,7 +71,7 @@ class Exchange:
     """
 
     # Written by the thread.
-    head: ResponseHead | None = None
+    head: Head | None = None
     committed = False  # the head is final and may be sent
     finished = False  # no more output comes
     ended = False  # and close() was called: the thread is done with the request
@@ -224,10 +224,16 @@ class Exchange:
 
     async def pump(self) -> None:
         """Send the head, and the output until the thread has finished."""
-        head = self.head
-        assert head is not None
+        assert self.head is not None
+        status, headers, _ = self.head
+        output = self.output
         try:
-            await self._send({"type": "http.response.start", "status": head.status, "headers": head.headers})
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+            if self.ended and self.broken is None and len(output) <= 1:
+                # The usual answer: it has ended, and it is one piece.
+                await self._send({"type": "http.response.body", "body": output.popleft() if output else b""})
+                self.sent = True
+                return
             self.begun = True
             while True:
                 # Looked at first: when it is set, everything is in the deque.
@@ -235,7 +241,7 @@ class Exchange:
                 data = self._take_out()
                 if self.gone:
                     return
-                if finished and not self.output:
+                if finished and not output:
                     break
                 if data:
                     await self._send_on(data)
@@ -255,8 +261,6 @@ class Exchange:
     def _take_out(self) -> bytes:
         """Output joined up to the window: one send is worth many chunks."""
         output = self.output
-        if self.ended and len(output) == 1:
-            return output.popleft()
         parts: list[bytes] = []
         size = 0
         while output and size < WINDOW:

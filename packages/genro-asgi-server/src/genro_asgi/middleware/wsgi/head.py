@@ -1,11 +1,15 @@
 """What start_response is called with, checked and made ready for ASGI."""
 
 import re
-from dataclasses import dataclass
 
-__all__ = ["RawHeaders", "ResponseHead", "parse_head"]
+__all__ = ["BODILESS", "Head", "RawHeaders", "parse_head"]
 
 RawHeaders = list[tuple[bytes, bytes]]
+# Status, headers, and the bytes of body they announce; a plain tuple, because each answer makes one.
+Head = tuple[int, RawHeaders, int | None]
+
+# A body is forbidden with these, and announcing one would make a server wait for it.
+BODILESS = frozenset({204, 304})
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -23,14 +27,13 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-_BODILESS = frozenset({204, 304})
 
 # Applications say the same things again and again, and each is checked once. Some make things up, so the tables have an
 # end; and values are kept only of headers that have few.
 _MAX_KNOWN = 512
 _statuses: dict[str, int] = {}
 _names: dict[str, bytes] = {}
-_pairs: dict[object, tuple[bytes, bytes]] = {}
+_known: dict[object, tuple[tuple[bytes, bytes], int | None]] = {}
 _CONSTANT = frozenset(
     {
         b"access-control-allow-origin",
@@ -50,21 +53,7 @@ _CONSTANT = frozenset(
 )
 
 
-@dataclass(slots=True)
-class ResponseHead:
-    """Status and headers of an answer, and the bytes of body it announces."""
-
-    status: int
-    headers: RawHeaders
-    length: int | None
-
-    @property
-    def bodiless(self) -> bool:
-        """Whether the status forbids a body."""
-        return self.status in _BODILESS
-
-
-def parse_head(status: object, headers: object) -> ResponseHead:
+def parse_head(status: object, headers: object) -> Head:
     """The head that an application gave to start_response.
 
     Raises TypeError or ValueError when PEP 3333 does not allow it.
@@ -78,20 +67,18 @@ def parse_head(status: object, headers: object) -> ResponseHead:
     length: int | None = None
     for item in headers:
         try:
-            pair = _pairs.get(item)
+            known = _known.get(item)
         except TypeError:  # it cannot be hashed, so it is nothing to be found there
-            pair = None
-        if pair is None:
-            pair = _encode(item)
-        if pair[0] == b"content-length":
-            size = _parse_length(pair[1])
+            known = None
+        pair, size = known or _encode(item)
+        if size is not None:
             if length is not None and length != size:
                 raise ValueError(f"response header Content-Length is given as {length} and as {size}; give it once")
-            if length is not None or code in _BODILESS:
-                continue  # a server would take it for a body that is to come
+            if length is not None or code in BODILESS:
+                continue
             length = size
         raw.append(pair)
-    return ResponseHead(code, raw, length)
+    return code, raw, length
 
 
 def _parse_status(status: object) -> int:
@@ -107,7 +94,8 @@ def _parse_status(status: object) -> int:
     return int(digits)
 
 
-def _encode(item: object) -> tuple[bytes, bytes]:
+def _encode(item: object) -> tuple[tuple[bytes, bytes], int | None]:
+    """One header as ASGI wants it, and the number of bytes if it is Content-Length."""
     if not isinstance(item, tuple) or len(item) != 2:
         raise TypeError(f"response header {item!r} is not a (name, value) tuple")
     name, value = item
@@ -119,11 +107,12 @@ def _encode(item: object) -> tuple[bytes, bytes]:
     if encoded is None:
         encoded = _encode_name(name)
     pair = encoded, _encode_value(name, value)
+    size = _parse_length(pair[1]) if encoded == b"content-length" else None
     # Lengths are many: they get half of the table and no more.
-    room = _MAX_KNOWN if encoded in _CONSTANT else _MAX_KNOWN // 2 if encoded == b"content-length" else 0
-    if len(_pairs) < room and len(value) < 128:
-        _pairs[item] = pair
-    return pair
+    room = _MAX_KNOWN if encoded in _CONSTANT else _MAX_KNOWN // 2 if size is not None else 0
+    if len(_known) < room and len(value) < 128:
+        _known[item] = pair, size
+    return pair, size
 
 
 def _encode_name(name: str) -> bytes:
