@@ -433,7 +433,7 @@ def test_a_mount_never_changes_the_scope_of_the_caller() -> None:
 
     scope = {"type": "http", "path": "/api/x", "raw_path": b"/api/x", "root_path": "", "headers": []}
     below = Mount("/api", lambda *args: None).scope_below(scope)  # type: ignore[arg-type, return-value]
-    assert (below["path"], below["raw_path"], below["root_path"]) == ("/x", b"/x", "/api")
+    assert (below["path"], below["raw_path"], below["root_path"]) == ("/x", b"/api/x", "/api")
     assert scope == {"type": "http", "path": "/api/x", "raw_path": b"/api/x", "root_path": "", "headers": []}
 
 

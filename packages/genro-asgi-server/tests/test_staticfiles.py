@@ -88,6 +88,15 @@ async def test_links_and_dotfiles_can_be_allowed(site: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_directory_named_like_the_mount(site: Path) -> None:
+    (site / "static").mkdir()
+    (site / "static" / "a.txt").write_text("inner")
+    async with serving(site) as client:
+        assert (await client.get("/static/static/a.txt")).text == "inner"
+        assert (await client.get("/static/a.txt")).text == "hello"
+
+
+@pytest.mark.asyncio
 async def test_html_mode(site: Path) -> None:
     async with serving(site, html=True) as client:
         assert (await client.get("/static/sub/")).text == "<h1>sub</h1>"

@@ -374,7 +374,7 @@ class HttpRequest(BaseRequest):
     def header_map(self) -> dict[bytes, bytes]:
         """The headers as the server gave them, in bytes; of a repeated name the last value."""
         if self._header_map is None:
-            self._header_map = dict(self.scope["headers"])
+            self._header_map = dict(self.scope.get("headers") or ())
         return self._header_map
 
     def header(self, name: bytes, default: str = "") -> str:
@@ -649,6 +649,8 @@ def route_path(scope: Mapping[str, Any]) -> str:
     """The path below `root_path`, cut on a segment boundary only."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "").rstrip("/")
+    if root and scope.get("raw_path") == f"{root}{path}".encode():
+        return path  # a mount has cut it already
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
         return path[len(root) :] or "/"
     return path
@@ -686,6 +688,8 @@ class MsgRequest(BaseRequest):
 
         if message is None:
             raise ValueError("MsgRequest requires 'message' kwarg")
+        if isinstance(message, bytearray | memoryview):
+            message = bytes(message)
         parsed = parse_message(message) if isinstance(message, str | bytes) else message
         for name in ("id", "method"):
             if not getattr(parsed, name):

@@ -37,17 +37,15 @@ class Mount:
             await error_response(error).respond(below, send)
 
     def scope_below(self, scope: Scope) -> Scope:
-        """A copy of the scope as the application sees it: the prefix moved from `path` to `root_path`."""
+        """A copy of the scope as the application sees it: the prefix moved from `path` to `root_path`.
+
+        `raw_path` stays what the client sent (ASGI, HTTP 2.3).
+        """
         root = scope.get("root_path", "").rstrip("/")
         start = root + self.prefix if scope["path"].startswith(root + self.prefix) else self.prefix
         below = dict(scope)
         below["root_path"] = root + self.prefix
         below["path"] = scope["path"][len(start) :] or "/"
-        raw: bytes | None = scope.get("raw_path")
-        if raw is not None and raw.startswith(start.encode("utf-8")):
-            below["raw_path"] = raw[len(start.encode("utf-8")) :] or b"/"
-        elif raw is not None:
-            del below["raw_path"]  # percent-encoded where the prefix is not: better none than a wrong one
         below["state"] = {**scope.get("state", {}), **self.state}
         return below
 
