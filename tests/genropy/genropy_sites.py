@@ -81,9 +81,12 @@ MODEL = """class Table(object):
 """
 
 
+_ports = iter(range(21000 + os.getpid() % 4000, 32000))
+
+
 def free_port() -> int:
-    """A port nobody listens on, below those the system gives to clients: the daemon is restarted on it."""
-    for port in range(21000 + os.getpid() % 4000, 32000):
+    """A port nobody listens on, another one each time, and below those the system gives to clients."""
+    for port in _ports:
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -101,7 +104,8 @@ class Home:
         self.daemon_port = free_port()
         self.running: list[Served | Daemon] = []
         spec = find_spec("gnr")
-        assert spec is not None and spec.origin is not None
+        assert spec is not None
+        assert spec.origin is not None
         source = Path(spec.origin).parent
         self.write(".gnr/environment.xml", ENVIRONMENT.format(gnr=source, home=path, port=self.daemon_port))
         self.write(".gnr/instanceconfig/default.xml", INSTANCE_DEFAULT)
@@ -207,6 +211,10 @@ class _Process:
             if int(fields[3]) == self.process.pid and fields[0] != "Z":
                 found.append(int(entry.parent.name))
         return found
+
+    def interrupt(self) -> None:
+        """Ctrl-C, as a terminal sends it: to all of them."""
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
         if self.process.poll() is None:

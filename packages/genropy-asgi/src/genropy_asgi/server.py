@@ -39,13 +39,12 @@ class GenropyAsgiServer(AsgiServer):
         request = current_request.get()
         return RequestDatabase(db, request) if isinstance(db, GenropyDatabase) and request is not None else db
 
-    def serve_site(self, site: Any, wsgi_app: Any = None, *, log: bool = False, **options: Any) -> None:
+    def serve_site(self, site: Any, wsgi_app: Any = None, **options: Any) -> None:
         """Have a GnrWsgiSite answer what no application of this server does.
 
         wsgi_app: what to call instead of the site, such as a debugger around it
-        log:      whether each of its answers gives a line in the access log
         options:  those of WSGIMiddleware
         """
         self.site = site
-        self._gateway = SiteGateway(site, wsgi_app or site, self._asgi_prefixes, log, **options)
+        self._gateway = SiteGateway(site, wsgi_app or site, self._asgi_prefixes, **options)
         self.wsgi_app = self._gateway.wsgi_app

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
@@ -17,11 +18,14 @@ from genropy_asgi import local_register
 from genropy_asgi.debugger import LocalDebugger
 from genropy_asgi.found import found, make_site, said_in_one_line
 from genropy_asgi.server import GenropyAsgiServer
+from genropy_asgi.websocket_proxy import WebSocketProxy
 
 __all__ = ["SiteServing"]
 
 # GenroPy's client sends long queries, and its cookies have no end: what werkzeug takes, we take.
 _LIMITS = {"url_bytes": 64 * 1024, "header_bytes": 256 * 1024}
+# Seconds the async server of a site is given to come up.
+_SOCKET_WAIT = 15.0
 # The socket passes from the process that watches to the one that serves in werkzeug's own variable.
 _FD = "WERKZEUG_SERVER_FD"
 
@@ -44,15 +48,15 @@ class SiteServing:
         self._check_remote_db()
         sock = self._socket()
         try:
-            if not self.watched:
-                self._start_async_server()
             if not self.command.reloader:
                 self._serve(sock)
             elif self.watched:
-                self._watch(lambda: self._serve(sock))
+                self._watch(lambda: self._serve_watched(sock))
             else:
                 sock.set_inheritable(True)
                 os.environ[_FD] = str(sock.fileno())
+                if not self._is_local and self._wants_sockets:
+                    self._start_async_server()
                 self._open_browser()
                 self._watch(lambda: None)
         finally:
@@ -94,19 +98,36 @@ class SiteServing:
 
     # -- what GenroPy's command starts beside the site
 
-    def _start_async_server(self) -> None:
-        """Start `gnr web async` where the site wants WebSockets; without a port its Unix socket is all it has."""
-        boolean = found("gnr.core.gnrstring").boolean
+    @property
+    def _is_local(self) -> bool:
+        return bool(self.options.register == "local")
+
+    @property
+    def _wants_sockets(self) -> bool:
+        enabled = found("gnr.core.gnrstring").boolean(self.command.siteconfig["wsgi?websockets"])
+        return bool(self.options.async_port or enabled)
+
+    def _start_async_server(self) -> "subprocess.Popen[bytes]":
+        """Start `gnr web async`; without a port its Unix socket is all it has, which is all we need."""
         port = self.options.async_port
-        if not (port or boolean(self.command.siteconfig["wsgi?websockets"])):
-            return
-        if self.command._async_server_already_running():
-            return
         arguments = ["web", "async", self.name, *(("-p", str(port)) if port else ())]
         # GenroPy starts `gnr`, which does not get as far as making a site where genro-routes is installed.
         child = subprocess.Popen([sys.executable, "-m", "genropy_asgi.run_gnr", *arguments])
         self.logger.info("gnr web async started (pid=%s) for instance %s", child.pid, self.name)
         atexit.register(_stop, child)
+        return child
+
+    def _serve_sockets(self, server: GenropyAsgiServer, site: Any) -> None:
+        """Put the site's WebSocket at /websocket, with the async server behind it started if need be."""
+        handler = found("gnr.web.gnrwsgisite_proxy.gnrwebsockethandler").WsgiWebSocketHandler(site)
+        server.mount("websocket", WebSocketProxy(handler.socket_path))
+        # With --reload it was started beside us; but a register in this process ends with it, and so must what uses it.
+        if (self._is_local or not self.watched) and not answers(handler.socket_path):
+            child = self._start_async_server()
+            # GenroPy gives WebSockets up for good when the first page finds none.
+            deadline = time.monotonic() + _SOCKET_WAIT
+            while time.monotonic() < deadline and child.poll() is None and not answers(handler.socket_path):
+                time.sleep(0.05)
 
     def _open_browser(self) -> None:
         if self.options.open_browser and "WERKZEUG_RUN_MAIN" not in os.environ:
@@ -125,7 +146,7 @@ class SiteServing:
 
     def _make_site(self) -> Any:
         command = self.command
-        if self.options.register == "local":
+        if self._is_local:
             local_register.install()
         try:
             with said_in_one_line(self.name):
@@ -147,13 +168,21 @@ class SiteServing:
         debugged = found("gnr.web.serverwsgi").GnrDebuggedApplication(site, evalex=True, pin_security=False)
         return LocalDebugger(site, debugged)
 
+    def _make_server(self) -> GenropyAsgiServer:
+        """The server; a config.yaml beside root.py may put applications next to the site."""
+        folder = os.path.dirname(os.path.realpath(self.command.site_script))
+        server = GenropyAsgiServer(server_dir=folder, limits=_LIMITS)
+        if (server.config.server.workers or 1) > 1:
+            raise ConfigError(f"{server.config.where('server.workers')}: gnrasgiserve is one process; write 1.")
+        return server
+
     def _serve(self, sock: socket.socket) -> None:
         setup_logging()
-        server = GenropyAsgiServer(
-            server_dir=os.path.dirname(os.path.realpath(self.command.site_script)), limits=_LIMITS
-        )
+        server = self._make_server()
         site = self._make_site()
-        server.serve_site(site, self._debugged(site), log=True)
+        server.serve_site(site, self._debugged(site))
+        if self._wants_sockets:
+            self._serve_sockets(server, site)
         options: dict[str, Any] = {"proxy_headers": False, "access_log": True}
         if self.ssl:
             options["ssl_certfile"], options["ssl_keyfile"] = self.ssl
@@ -166,13 +195,19 @@ class SiteServing:
             GenroUvicorn(config, server).run(sockets=[sock])
         self.logger.info("Shutting down")
 
+    def _serve_watched(self, sock: socket.socket) -> None:
+        # A thread of its own: nobody above would hear the error, and the watcher goes on until the mistake is mended.
+        try:
+            self._serve(sock)
+        except ConfigError as error:
+            self.logger.error("%s", error)
+
     def _announce(self) -> None:
         command = self.command
         extra = f"Debugpy on port {command.debugpy_port} on loopback interface" if command.debugpy else ""
         extra = extra or f"Debug mode: {'On' if command.debug else 'Off'}"
-        self.logger.info(
-            "Started server on %s:%s\t%s%s", self.host, self.port, extra, ",SSL mode: On" if self.ssl else ""
-        )
+        extra += ",SSL mode: On" if self.ssl else ""
+        self.logger.info("Started server on %s:%s\t%s", self.host, self.port, extra)
         self.logger.info("Connect at %s", self.url)
 
 
@@ -203,6 +238,13 @@ def listen(host: str, port: int) -> socket.socket:
             f"or find who has it: lsof -i :{port}"
         ) from error
     return sock
+
+
+def answers(socket_path: str) -> bool:
+    """Whether somebody listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(socket_path) == 0
 
 
 def _stop(child: "subprocess.Popen[bytes]") -> None:
