@@ -504,6 +504,18 @@ async def test_while_a_refusal_is_sent_the_socket_is_not_connected(line: Any) ->
     assert socket.application_state is WebSocketState.RESPONSE
 
 
+@pytest.mark.asyncio
+async def test_a_handshake_that_was_received_is_not_waited_for_again(line: Any) -> None:
+    wire = line(extensions={})
+    assert await wire.socket.receive() == CONNECT
+    await wire.socket.send_denial_response(Response(status_code=401))
+    assert wire.here.receives == 1
+    wire = line()
+    await wire.socket.receive()
+    await wire.socket.accept()
+    assert wire.here.receives == 1
+
+
 @pytest.mark.parametrize("extensions", [{}, None])
 @pytest.mark.asyncio
 async def test_a_server_that_cannot_answer_just_closes(extensions: Any, line: Any) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -84,8 +85,9 @@ class UrlencodedDecoder:
         *complete, rest = data.split(b"&")
         events: list[Event] = []
         for piece in complete:
-            self._grow(piece)
-            events += self.finish()
+            if piece or self._size:
+                self._grow(piece)
+                events += self.finish()
         self._grow(rest)
         return events
 
@@ -148,9 +150,8 @@ class MultipartDecoder:
         parser_class, self._error = _parser()
         self._parser: Any = parser_class(boundary.encode("ascii"), self._callbacks())
         self._parser.logger = _silent
-        # Our own limits come first, and tell what is wrong.
-        self._parser.max_header_count = limits.part_headers + 1
-        self._parser.max_header_size = limits.part_header_bytes + 1
+        # Our own limits tell what is wrong.
+        self._parser.max_header_count = self._parser.max_header_size = sys.maxsize
 
     def _callbacks(self) -> dict[str, Callable[..., None]]:
         return {

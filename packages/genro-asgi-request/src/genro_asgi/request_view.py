@@ -231,11 +231,9 @@ class Request(HTTPConnection):
                 yield part
 
     async def close(self) -> None:
-        """Close the files of the form, and what was kept on disk."""
+        """Close the files of the form; the body stays readable."""
         if self._form is not None:
             await self._form.close()
-        if self._kept is not None:
-            self._kept.close()
 
     async def is_disconnected(self) -> bool:
         """Whether the client has left, without waiting for it to; a piece of the body that comes is not lost."""

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from enum import IntEnum
-from typing import Any
+from typing import Any, cast
 
 from genro_asgi.connection import HTTPConnection
 from genro_asgi.datastructures.headers import RawHeaders, encode_header
@@ -361,9 +361,8 @@ def _next_state(state: WebSocketState, message: Message) -> WebSocketState:
 
 def _raw_headers(headers: AcceptHeaders) -> RawHeaders:
     if isinstance(headers, Mapping):
-        return [encode_header(name, value) for name, value in headers.items()]
-    pairs: Any = headers or ()
-    return [encode_header(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
+        return [encode_header(name, value) for name, value in cast("Mapping[str, str]", headers).items()]
+    return [encode_header(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers or ()]
 
 
 def _kind(mode: str) -> str:
