@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from genro_asgi.middleware.wsgi import gate as module
-from genro_asgi.middleware.wsgi.gate import WINDOW, ClientGone, Gate
-from genro_asgi.middleware.wsgi.input import WsgiInput
+from genro_asgi.middleware.wsgi.gate import ClientGone, Gate
+from genro_asgi.middleware.wsgi.input import WINDOW, WsgiInput
 
 
 class Loop:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from genro_asgi.middleware.wsgi import exchange
-from genro_asgi.middleware.wsgi.gate import WINDOW
+from genro_asgi.middleware.wsgi.exchange import CHUNK_COST, OUTPUT_WINDOW
+from genro_asgi.middleware.wsgi.input import WINDOW
 
 pytestmark = pytest.mark.asyncio
 
@@ -104,7 +105,7 @@ async def test_the_head_waits_for_the_first_bytes(host: Any) -> None:
     assert client.complete
 
 
-@pytest.mark.parametrize("chunk", [CHUNK, b"x", b"x" * 3 * WINDOW])
+@pytest.mark.parametrize("chunk", [CHUNK, b"x", b"x" * 3 * OUTPUT_WINDOW])
 async def test_a_client_that_takes_nothing_holds_the_application(host: Any, chunk: bytes) -> None:
     body = Endless(chunk)
     client = host.client()
@@ -115,7 +116,7 @@ async def test_a_client_that_takes_nothing_holds_the_application(host: Any, chun
     while not bridge.pool.parked:
         await asyncio.sleep(0.001)
     held = body.count
-    assert held * max(len(chunk), exchange.CHUNK_COST) <= 2 * WINDOW + 2 * max(len(chunk), exchange.CHUNK_COST)
+    assert (held - 1) * (len(chunk) + CHUNK_COST) < OUTPUT_WINDOW
     await asyncio.sleep(0)
     assert body.count == held
     client.takes.set()

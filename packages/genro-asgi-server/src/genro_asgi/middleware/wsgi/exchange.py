@@ -3,13 +3,15 @@
 import asyncio
 from collections import deque
 
-from genro_asgi.middleware.wsgi.gate import WINDOW, ClientGone, Gate, Parking
+from genro_asgi.middleware.wsgi.gate import ClientGone, Gate, Parking
 from genro_asgi.middleware.wsgi.head import Head
 from genro_asgi.middleware.wsgi.input import WsgiInput
 from genro_asgi.types import Receive, Scope, Send
 
 __all__ = ["Exchange", "Hub", "ResponseAborted"]
 
+# Bytes of an answer that may wait to be sent before the thread is held. Each time it is costs half a dozen switches.
+OUTPUT_WINDOW = 512 * 1024
 # What a chunk in the queue costs besides its bytes; without it a stream of single bytes would not be bounded.
 CHUNK_COST = 64
 # Seconds between two looks at the running requests; whoever is seen twice gets a watch for the client's leave.
@@ -91,6 +93,7 @@ class Exchange:
     _polite = False
     _body_ended = False
     _deaf = False  # nothing is to be learned from receive() any more
+    _sending = 0
     _consumed = 0
     _reader: asyncio.Task[None] | None = None
     _output_wanted: asyncio.Future[None] | None = None
@@ -263,30 +266,32 @@ class Exchange:
         output = self.output
         parts: list[bytes] = []
         size = 0
-        while output and size < WINDOW:
+        while output and size < OUTPUT_WINDOW:
             part = output.popleft()
             parts.append(part)
             size += len(part) + CHUNK_COST
-        self._consumed += size
-        if self.gate is not None:
-            self.gate.open()
+        self._sending = size
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _send_on(self, data: bytes) -> None:
         message = {"type": "http.response.body", "body": data, "more_body": True}
         if self.ended or self.hub.stall_timeout is None:
             await self._send(message)
-            return
-        clock = asyncio.timeout(self.hub.stall_timeout)
-        try:
-            async with clock:
-                await self._send(message)
-        except TimeoutError:
-            if not clock.expired():
-                raise
-            self.lose()
-            self.broken = f"the client took nothing for {self.hub.stall_timeout} seconds"
-            raise ResponseAborted(self.broken) from None
+        else:
+            clock = asyncio.timeout(self.hub.stall_timeout)
+            try:
+                async with clock:
+                    await self._send(message)
+            except TimeoutError:
+                if not clock.expired():
+                    raise
+                self.lose()
+                self.broken = f"the client took nothing for {self.hub.stall_timeout} seconds"
+                raise ResponseAborted(self.broken) from None
+        # Not before: what is being sent is in memory too. And the thread would only wake to wait for the GIL.
+        self._consumed += self._sending
+        if self.gate is not None:
+            self.gate.open()
 
     async def _wait_for_output(self) -> None:
         self._output_wanted = self.hub.loop.create_future()
@@ -296,7 +301,7 @@ class Exchange:
 
     def has_room(self) -> bool:
         """Whether the thread may put out more."""
-        return self.produced - self._consumed < WINDOW or self.gone
+        return self.produced - self._consumed < OUTPUT_WINDOW or self.gone
 
     def wait_for_room(self) -> None:
         """Hold the thread until what it has put out is on its way."""

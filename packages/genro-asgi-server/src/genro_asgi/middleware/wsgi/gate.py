@@ -6,10 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["WINDOW", "ClientGone", "Gate", "Parking"]
+__all__ = ["ClientGone", "Gate", "Parking"]
 
-# Bytes that may wait between the thread and the loop, either way, before the faster of them is held.
-WINDOW = 256 * 1024
 # Seconds a wait is taken for a matter of the loop; after that it is the client who is slow.
 _SHORT = 0.05
 # Seconds between two looks of a waiting thread at whether its loop still exists.

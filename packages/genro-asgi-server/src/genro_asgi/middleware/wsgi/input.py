@@ -4,9 +4,12 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from genro_asgi.middleware.wsgi.gate import WINDOW, ClientGone, Gate
+from genro_asgi.middleware.wsgi.gate import ClientGone, Gate
 
-__all__ = ["WsgiInput"]
+__all__ = ["WINDOW", "WsgiInput"]
+
+# Bytes that may wait to be read before the client is held.
+WINDOW = 256 * 1024
 
 
 class BodyTooLarge(OSError):
