@@ -74,7 +74,7 @@ async def test_functions_of_the_site_run_in_configured_pools(tmp_path: Path) -> 
         assert thread.startswith("genro-light")
         assert (await client.get("/_server/executors")).status_code == 401
         metrics = (await client.get("/_server/executors", headers={"authorization": "Bearer tok"})).json()
-        assert set(metrics) == {"handlers", "files", "heavy", "light"}
+        assert set(metrics) == {"handlers", "files", "background", "heavy", "light"}
         assert (metrics["heavy"]["kind"], metrics["heavy"]["completed"]) == ("process", 1)
     assert server.pools.registry.get("heavy").closed  # type: ignore[union-attr]
 

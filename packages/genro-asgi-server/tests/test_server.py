@@ -673,6 +673,24 @@ async def test_background_work_outlives_the_answer_and_is_waited_for() -> None:
     assert done == ["work"]
 
 
+@pytest.mark.asyncio
+async def test_background_functions_have_threads_of_their_own() -> None:
+    import threading
+
+    from genro_asgi.background import BackgroundTask
+
+    names: list[str] = []
+
+    class Back(AsgiServer):
+        @route()
+        async def index(self) -> Response:
+            return JSONResponse({}, background=BackgroundTask(lambda: names.append(threading.current_thread().name)))
+
+    async with AsyncClient(Back()) as client:
+        await client.get("/")
+    assert [name.rpartition("_")[0] for name in names] == ["genro-background"]
+
+
 def test_configuration_mistakes_stop_the_boot_in_one_line() -> None:
     with pytest.raises(ConfigError, match=r"auth\.bearer\.x"):
         AsgiServer(auth={"bearer": {"x": {"tags": "a"}}})

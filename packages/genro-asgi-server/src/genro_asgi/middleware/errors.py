@@ -3,8 +3,8 @@
 import logging
 from typing import Any, ClassVar
 
-from genro_asgi.exceptions import HTTPException, HTTPForbidden, HTTPServiceUnavailable
-from genro_asgi.executors.errors import ExecutorOverloadError
+from genro_asgi.exceptions import HTTPException, HTTPForbidden, HTTPGatewayTimeout, HTTPServiceUnavailable
+from genro_asgi.executors.errors import ExecutorOverloadError, ExecutorTimeoutError
 from genro_asgi.middleware.base import Middleware
 from genro_asgi.middleware.redact import redact_path
 from genro_asgi.request import BaseRequest
@@ -57,6 +57,8 @@ def as_http_exception(request: BaseRequest, exc: Exception) -> HTTPException:
         return HTTPException(mapped, str(exc) if mapped < 500 else None)
     if isinstance(exc, ExecutorOverloadError):
         return HTTPServiceUnavailable("The server is busy.", code="OVERLOADED", retry=True)
+    if isinstance(exc, ExecutorTimeoutError):
+        return HTTPGatewayTimeout()
     if isinstance(exc, PermissionError) and exc.errno is None:
         # One that a handler raised; one of the operating system names a path and is a bug.
         return HTTPForbidden(str(exc) or None)

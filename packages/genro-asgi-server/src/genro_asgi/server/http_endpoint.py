@@ -91,6 +91,7 @@ class HttpEndpoint:
     sweeper: Sweeper
     limits: Limits
     files: ThreadExecutor
+    background: ThreadExecutor
     spawn: Callable[..., Any]
     #: The type of scope that goes straight to the routes: none, when something (a mount, classic middleware, a WSGI
     #: site) may take scopes before them.
@@ -302,7 +303,9 @@ class HttpEndpoint:
             await send({"type": START, "status": status, "headers": headers})
             await send({"type": BODY, "body": b"" if request.scope["method"] == "HEAD" else body})
         if response.background is not None:
-            self.spawn(response.background(), request)
+            run = getattr(response.background, "run", None)
+            # Its blocking functions have threads of their own, so that they never stand before handlers.
+            self.spawn(response.background() if run is None else run(self.background.run), request)
 
     async def _failed(self, request: HttpRequest, exc: Exception, send: Send) -> None:
         if isinstance(exc, ClientDisconnect):

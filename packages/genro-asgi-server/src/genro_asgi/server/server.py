@@ -439,6 +439,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     def _open_pools(self) -> None:
         # Their threads start with the first call, so that pools of a server that never serves cost nothing.
         self.handlers, self.files = self.pools.thread("handlers"), self.pools.thread("files")
+        self.background = self.pools.thread("background")
 
     async def close(self) -> None:
         """Let go of threads and timers; the server can be started again."""
