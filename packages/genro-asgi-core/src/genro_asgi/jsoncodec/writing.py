@@ -62,10 +62,11 @@ def _base64(value: bytes | bytearray | memoryview) -> str:
 
 
 def _datetime(value: datetime) -> str:
-    offset = value.utcoffset()
-    if offset is None or not offset % timedelta(minutes=1):
-        return value.isoformat()
-    # RFC 3339 has no seconds in an offset: to the nearest minute, half away from zero.
+    text = value.isoformat()
+    offset = value.utcoffset() if value.tzinfo is not None else None
+    if offset is None or text[-6] in "+-":
+        return text
+    # RFC 3339 has no seconds in an offset: to the nearest minute, half away from zero, as orjson does.
     minutes = int(abs(offset).total_seconds() // 60 + (abs(offset).seconds % 60 >= 30))
     sign = "-" if offset < timedelta(0) else "+"
     return f"{value.replace(tzinfo=None).isoformat()}{sign}{minutes // 60:02}:{minutes % 60:02}"
