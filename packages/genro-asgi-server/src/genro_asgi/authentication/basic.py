@@ -1,7 +1,6 @@
 """Who is asking: the basic and bearer schemes of the Authorization header (RFC 7617, RFC 6750)."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 import os
@@ -138,7 +137,7 @@ class BasicAuthMixin:
     def _check_basic(self, credentials: str) -> AuthInfo | None:
         try:
             username, separator, password = base64.b64decode(credentials, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, no UTF-8, or text beyond ASCII
             return None
         if not separator:
             return None
