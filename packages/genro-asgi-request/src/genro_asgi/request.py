@@ -414,7 +414,7 @@ class HttpRequest(BaseRequest):
         if self._tytx is not None:
             return {name: value[-1] if isinstance(value, list) else value for name, value in self.query.items()}
         raw = self.scope["query_string"]
-        return query_dict(raw) if raw else {}
+        return query_dict(raw, self.limits.query_pairs) if raw else {}
 
     @property
     def tytx_transport(self) -> str | None:
