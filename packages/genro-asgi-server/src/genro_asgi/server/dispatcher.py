@@ -124,7 +124,7 @@ class Dispatcher:
         if endpoint.body_stream:
             request.max_body = endpoint.max_body
         elif request.may_have_body():
-            await request.load_body(endpoint.max_body)
+            await request.load_body(endpoint.max_body, raw=endpoint.binder.body_raw)
             if not endpoint.binder.body_raw:
                 request.parse_body()
         if endpoint.threaded:
