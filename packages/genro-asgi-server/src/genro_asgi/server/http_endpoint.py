@@ -117,6 +117,7 @@ class HttpEndpoint:
         self._head_size = head.size if head is not None else no_limit
         self._head_url = head.url if head is not None else no_limit
         self._max_body = self.limits.max_body
+        self._json_depth = self.limits.json_depth
         # A Content-Length with fewer digits than the limit is below it.
         self._length_digits = len(str(self._max_body)) - 1
         self.set_draining(False)
@@ -160,7 +161,9 @@ class HttpEndpoint:
                 query = scope.get("query_string")
                 # Joining is the cheapest way to add up some lengths in Python. The path of an endpoint is short; how
                 # long another one is, is asked when it is looked for.
-                if profile.size + len(b"".join(values)) > self._head_size or (query and len(query) > self._head_url):
+                if profile.size + len(b"".join(values)) > self._head_size or (
+                    query and len(path) + len(query) > self._head_url
+                ):
                     self._check_head(scope)
                 quick = True
                 plain = self._plain and not scope.get("root_path")
@@ -172,7 +175,13 @@ class HttpEndpoint:
                     else:
                         start, _, last = path.rpartition("/")
                         endpoint = self.table.heads.get(start)
-                        if endpoint is not None and endpoint.quick and last and last[0] != "@":
+                        if (
+                            endpoint is not None
+                            and endpoint.quick
+                            and last
+                            and last[0] != "@"
+                            and len(path) <= self._head_url
+                        ):
                             request.endpoint = endpoint
                             value = endpoint.calls[1](request, (last,))
                         else:
@@ -200,7 +209,7 @@ class HttpEndpoint:
                         request._body = message.get("body", b"")
                     request.body_read = True
                     request.phase = "handler"
-                    request._data = decode_json(request._body) if request._body else None
+                    request._data = decode_json(request._body, self._json_depth) if request._body else None
                     value = endpoint.calls[0](request, ())
                 else:
                     quick = False
