@@ -12,14 +12,14 @@ __all__ = ["entity_tag", "is_not_modified", "modified_date", "range_still_applie
 _TAG = re.compile(rb'"[^"]*"')
 
 
-def entity_tag(stat: os.stat_result) -> str:
+def entity_tag(stat: os.stat_result) -> bytes:
     """A strong entity tag of a file: another modification time or size is another tag."""
-    return f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
+    return b'"%x-%x"' % (stat.st_mtime_ns, stat.st_size)
 
 
-def modified_date(stat: os.stat_result) -> str:
+def modified_date(stat: os.stat_result) -> bytes:
     """The Last-Modified of a file."""
-    return http_date(int(stat.st_mtime))
+    return http_date(int(stat.st_mtime)).encode()
 
 
 def is_not_modified(request_headers: Mapping[bytes, bytes], etag: bytes, last_modified: bytes) -> bool:

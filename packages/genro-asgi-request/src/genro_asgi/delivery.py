@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from functools import lru_cache
 from typing import Any
 
 from genro_asgi.exceptions import ClientDisconnect
@@ -18,10 +19,13 @@ _END: Any = object()
 
 def send_tells(scope: Scope) -> bool:
     """Whether the server's `send` itself raises OSError once the client has left (ASGI HTTP, spec_version 2.4)."""
-    if scope["type"] != "http":
-        return True
-    version = str(scope.get("asgi", {}).get("spec_version", "2.0")).split(".")
-    return all(part.isdigit() for part in version) and tuple(map(int, version)) >= (2, 4)
+    return scope["type"] != "http" or _tells(str(scope.get("asgi", {}).get("spec_version", "2.0")))
+
+
+@lru_cache(maxsize=16)
+def _tells(version: str) -> bool:
+    parts = version.split(".")
+    return all(part.isdigit() for part in parts) and tuple(map(int, parts)) >= (2, 4)
 
 
 async def run_while_connected(work: Coroutine[Any, Any, None], receive: Receive) -> None:

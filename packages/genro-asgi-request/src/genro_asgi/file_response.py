@@ -79,13 +79,15 @@ class FileResponse(Response):
         self.raw_headers[:] = self._headers_of(stat_result)
 
     def _headers_of(self, status: os.stat_result) -> list[HeaderPair]:
-        headers = [pair for pair in self.raw_headers if pair[0] != b"content-length"]
-        names = {name for name, _ in headers}
-        headers.append(length_pair(status.st_size))
+        given = self.raw_headers
+        names = [name for name, _ in given]
+        if b"content-length" in names:
+            given = [pair for pair in given if pair[0] != b"content-length"]
+        headers = [*given, length_pair(status.st_size)]
         if b"last-modified" not in names:
-            headers.append((b"last-modified", modified_date(status).encode()))
+            headers.append((b"last-modified", modified_date(status)))
         if b"etag" not in names:
-            headers.append((b"etag", entity_tag(status).encode()))
+            headers.append((b"etag", entity_tag(status)))
         return headers
 
     async def respond(self, scope: Scope, send: Send, run: Runner = asyncio.to_thread) -> None:
