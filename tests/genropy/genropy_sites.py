@@ -148,10 +148,16 @@ class Home:
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
         return kept | {"HOME": str(self.path), "PATH": path, "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
 
-    def run(self, *command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *command: str, cwd: Path | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
         """A command that ends by itself."""
         return subprocess.run(
-            command, env=self.environment | variables, capture_output=True, text=True, timeout=60, check=False
+            command,
+            env=self.environment | variables,
+            cwd=cwd or self.path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     def gnr(self, *arguments: str) -> None:
@@ -163,9 +169,9 @@ class Home:
         self.running.append(daemon)
         return daemon
 
-    def serve(self, *command: str, port: int | None = None, **variables: str) -> "Served":
+    def serve(self, *command: str, port: int | None = None, cwd: Path | None = None, **variables: str) -> "Served":
         """A server; `{port}` in the command is replaced."""
-        served = Served(self, port or free_port(), command, variables)
+        served = Served(self, port or free_port(), command, variables, cwd)
         self.running.append(served)
         return served
 
@@ -177,12 +183,14 @@ class Home:
 class _Process:
     """A process with children, all of which end with it."""
 
-    def __init__(self, home: Home, command: list[str], name: str, variables: dict[str, str]) -> None:
+    def __init__(
+        self, home: Home, command: list[str], name: str, variables: dict[str, str], cwd: Path | None = None
+    ) -> None:
         self.log = home.path / f"{name}.log"
         self.output: IO[str] = self.log.open("w", encoding="utf-8")
         self.process = subprocess.Popen(
-            command, env=home.environment | variables, stdout=self.output, stderr=subprocess.STDOUT,
-            start_new_session=True,
+            command, env=home.environment | variables, cwd=cwd or home.path, stdout=self.output,
+            stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
     def wait_for_port(self, port: int) -> None:
@@ -241,8 +249,10 @@ class Daemon(_Process):
 class Served(_Process):
     """A server of a site on 127.0.0.1."""
 
-    def __init__(self, home: Home, port: int, command: tuple[str, ...], variables: dict[str, str]) -> None:
+    def __init__(
+        self, home: Home, port: int, command: tuple[str, ...], variables: dict[str, str], cwd: Path | None
+    ) -> None:
         self.port = port
         words = [word.replace("{port}", str(port)) for word in command]
-        super().__init__(home, words, f"{Path(words[0]).name}-{port}", variables)
+        super().__init__(home, words, f"{Path(words[0]).name}-{port}", variables, cwd)
         self.wait_for_port(port)

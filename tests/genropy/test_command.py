@@ -98,8 +98,8 @@ def test_help_has_every_option(home: Home) -> None:
     assert done.returncode == 0
     assert "DEPRECATION" not in done.stdout
     options = """site_name -s --site -p --port -H --host --reload --noreload --nodebug -o --open -c --config -n
-        --noclean --restore --source_instance --remote_edit --remotedb --ssl --ssl_cert --ssl_key --register -a --async-port
-        --debugpy --loglevel --version"""
+        --noclean --restore --source_instance --remote_edit --remotedb --ssl --ssl_cert --ssl_key --register
+        -a --async-port --debugpy --loglevel --version"""
     assert [option for option in options.split() if option not in done.stdout] == []
 
 

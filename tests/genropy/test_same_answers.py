@@ -188,22 +188,23 @@ def test_the_configuration_is_what_stock_would_give_away(stock: Served) -> None:
 class Page:
     """A page of the client, opened."""
 
-    def __init__(self, served: Served) -> None:
-        self.served = served
-        answer = ask(served, "GET", "/")
+    def __init__(self, served: Served, home: str = "/") -> None:
+        self.served, self.home = served, home
+        answer = ask(served, "GET", home)
         assert answer.status == 200
         self.cookie = answer.header("set-cookie").partition(";")[0]
         match = re.search(r"page_id\W+([A-Za-z0-9_-]{20,})", answer.body.decode())
         assert match is not None
         self.page_id = match[1]
         self.text = answer.body.decode().replace(self.page_id, "PAGE")
+        self.links: list[str] = re.findall(r"""(?:src|href)=["']([^"']+)""", self.text)
 
     def call(self, method: str, **arguments: str) -> Answer:
         from urllib.parse import urlencode
 
         body = urlencode({"page_id": self.page_id, "mode": "bag", "method": method, **arguments})
         headers = {"Cookie": self.cookie, "Content-Type": "application/x-www-form-urlencoded"}
-        answer = ask(self.served, "POST", "/", headers, body.encode())
+        answer = ask(self.served, "POST", self.home, headers, body.encode())
         for name, value in answer.headers:
             if name == "set-cookie":
                 self.cookie = value.partition(";")[0]
