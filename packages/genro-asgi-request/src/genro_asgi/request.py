@@ -298,6 +298,7 @@ class HttpRequest(BaseRequest):
     chunks: int = 0
     sending: "Response | None" = None
     watcher: "asyncio.Task[None] | None" = None
+    _told_again: bool = False
     timer: asyncio.TimerHandle | None = None
     _id: str | None = None
     _path: str | None = None
@@ -413,7 +414,7 @@ class HttpRequest(BaseRequest):
         """
         if self._tytx is not None:
             return {name: value[-1] if isinstance(value, list) else value for name, value in self.query.items()}
-        raw = self.scope["query_string"]
+        raw = self.scope.get("query_string")
         return query_dict(raw, self.limits.query_pairs) if raw else {}
 
     @property
@@ -527,9 +528,27 @@ class HttpRequest(BaseRequest):
         limit = max_body or self.max_body or self.limits.max_body
         length = content_length(self.header_map.get(b"content-length"))
         assert self._receive is not None
-        async for chunk in stream_body(self._receive, limit, length, self._count_chunk):
+        chunks = stream_body(self._receive, limit, length, self._count_chunk)
+        while True:
+            # While the client is waited for, its time runs and not the handler's; an answer on its way stays one.
+            waiting = self.phase == "handler"
+            if waiting:
+                self.phase = "body"
+            try:
+                chunk = await anext(chunks, None)
+            finally:
+                if waiting:
+                    self.phase = "handler"
+            if chunk is None:
+                break
             yield chunk
         self.body_read = True
+
+    def keep(self, message: Message) -> None:
+        """Take a body message that came while nobody was reading."""
+        self._body += message.get("body", b"")
+        if not message.get("more_body", False):
+            self.body_read = True
 
     def start_deadline(self, seconds: float | None) -> None:
         """Cancel the handler after `seconds`, or after what the client asked for with x-request-timeout if sooner."""
@@ -603,7 +622,14 @@ class HttpRequest(BaseRequest):
 
     async def _receive_again(self) -> Message:
         assert self._receive is not None
-        return await self._receive()
+        if self.watcher is None:
+            return await self._receive()
+        # The watcher has taken what came; from here on only the end can come.
+        if not self._told_again:
+            self._told_again = True
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        await asyncio.wait((self.watcher,))
+        return {"type": "http.disconnect"}
 
     @property
     def scheme(self) -> str:
