@@ -52,7 +52,10 @@ class ForeignLifespan:
         message = await self._ask("shutdown")
         if message is not None and message["type"] == "lifespan.shutdown.failed":
             raise RuntimeError(message.get("message") or f"{self.app!r} failed to stop")
-        await asyncio.wait((self._task,))
+        done, _ = await asyncio.wait((self._task,), timeout=10)
+        if not done:
+            logger.error("%r said it has stopped, and did not return; it is cancelled.", self.app)
+            self._task.cancel()
 
     async def _ask(self, phase: str) -> Message | None:
         assert self._task is not None

@@ -154,8 +154,13 @@ class StaticFiles:
     def _siblings(self, full_path: str, scope: Scope) -> Iterator[tuple[str, str]]:
         accepted = accepted_encodings(Headers(scope=scope).get("accept-encoding", ""))
         for encoding, ending in _ENCODINGS:
-            if encoding in accepted and os.path.isfile(full_path + ending):
-                yield encoding, full_path + ending
+            sibling = full_path + ending
+            if encoding in accepted and os.path.isfile(sibling) and self._contained(sibling):
+                yield encoding, sibling
+
+    def _contained(self, path: str) -> bool:
+        """Whether a file is where it seems to be, or links are followed."""
+        return self.follow_symlink or os.path.realpath(path) == os.path.abspath(path)
 
 
 def accepted_encodings(header: str) -> set[str]:

@@ -94,6 +94,7 @@ async def test_inert_without_a_wsgi_application(host: Any) -> None:
     assert await ask(host, app, "/page") == b"asgi /page"
     await app.shutdown()
     assert pool.closed
+    await app.shutdown()
 
 
 async def test_root_path_is_no_segment(host: Any) -> None:
@@ -109,3 +110,14 @@ async def test_only_http_goes_to_wsgi(host: Any, kind: str) -> None:
     client = host.client(path="/page", type=kind)
     await host.run(app, client)
     assert client.sent == [{"type": kind}]
+
+
+async def test_a_gateway_serves_again_after_it_was_shut_down(host: Any) -> None:
+    gateway = WsgiGateway(site, frozenset, workers=1)
+    assert gateway.wsgi_app is site
+    for _ in range(2):
+        pool = gateway.bridge.pool
+        assert await ask(host, gateway, "/page") == b"site /page"
+        await gateway.shutdown()
+        assert pool.closed
+        assert pool.workers == 0

@@ -228,6 +228,24 @@ def test_a_silent_client_times_out() -> None:
     assert body.fault == 408
 
 
+def test_time_begins_anew_with_each_piece() -> None:
+    class SlowGate:
+        waits = 0
+
+        def wait(self, ready: Any, timeout: float | None) -> bool:
+            assert timeout == 5
+            self.waits += 1
+            body.feed(b"x", self.waits < 3)
+            return False
+
+        def open(self) -> None: ...
+
+    gate = SlowGate()
+    body = WsgiInput(lambda: None, gate, None, timeout=5)  # type: ignore[arg-type]
+    assert body.read() == b"xxx"
+    assert gate.waits == 3
+
+
 def test_a_slow_client_does_not_time_out_as_long_as_something_arrives() -> None:
     reader = Reader(100, timeout=5)
     result = reader.start(lambda body: body.read())

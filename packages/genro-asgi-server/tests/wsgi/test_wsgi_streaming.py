@@ -357,12 +357,13 @@ async def test_an_announced_leave_ends_the_iteration(host: Any, aged: bool) -> N
     assert not client.complete
 
 
-async def test_a_silent_leave_shows_when_sending(host: Any) -> None:
+@pytest.mark.parametrize("error", [ConnectionResetError, BrokenPipeError, TimeoutError])
+async def test_a_silent_leave_shows_when_sending(host: Any, error: type[OSError]) -> None:
     body = Endless()
     client = host.client()
     task = asyncio.create_task(host.run(host.bridge(answering(body)), client))
     await client.until(lambda: len(client.sent) > 1)
-    client.send_error = ConnectionResetError()
+    client.send_error = error()
     await task
     assert body.closed.is_set()
 
@@ -653,3 +654,26 @@ async def test_nothing_is_left_behind(host: Any) -> None:
         await asyncio.sleep(0.01)
     assert not bridge._hub.live
     assert [call() for call in calls] == [None, None]
+
+
+async def test_the_moments_between_two_lines(host: Any) -> None:
+    """The thread gets on just before the loop begins to wait for it: no test can hit that from outside."""
+    loop = asyncio.get_running_loop()
+    client = host.client()
+    hub = exchange.Hub(loop, host.bridge(reading).pool, None)
+    one = exchange.Exchange(hub, client.scope, client.receive, client.send)
+    one.output.append(b"x")
+    await asyncio.wait_for(one._wait_for_output(), 1)
+    body = one.open_input(None, None, None, polite=False)
+    await asyncio.wait_for(one._wait_for_room(body, 100), 1)
+    assert not body.paused
+
+
+async def test_a_thread_that_finds_its_loop_closed_stops(host: Any) -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    client = host.client()
+    one = exchange.Exchange(exchange.Hub(loop, host.bridge(reading).pool, None), client.scope, client.receive, None)
+    one.signal()
+    assert one.gone
+    assert one.has_room()

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from genro_asgi.exceptions import HTTPException, HTTPForbidden, HTTPGatewayTimeout, HTTPServiceUnavailable
 from genro_asgi.executors.errors import ExecutorOverloadError, ExecutorTimeoutError
 from genro_asgi.middleware.base import Middleware
-from genro_asgi.middleware.redact import redact_path
+from genro_asgi.middleware.redact import clean, redact_path
 from genro_asgi.request import BaseRequest
 from genro_asgi.response import Response, error_response
 
@@ -44,7 +44,7 @@ def answer_for(request: BaseRequest, exc: Exception) -> Response:
         log_failure(request, exc)
     elif error.status_code >= 500:
         logger.error("%s %s answered %s (request %s): %s", request.method, redact_path(request.path),
-                     error.status_code, request.id, error.detail)  # fmt: skip
+                     error.status_code, request.id, clean(error.detail))  # fmt: skip
     return error_response(error)
 
 

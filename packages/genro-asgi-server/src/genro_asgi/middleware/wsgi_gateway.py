@@ -52,8 +52,9 @@ class WsgiGateway:
         await self.bridge(scope, receive, send)
 
     async def shutdown(self) -> None:
-        """Let running requests end and stop the threads, unless they were passed in as `pool`."""
+        """Let running requests end and stop the threads; a request that comes after that starts new ones."""
         await self.bridge.shutdown()
+        self.bridge.startup()
 
 
 class WsgiHost(Protocol):

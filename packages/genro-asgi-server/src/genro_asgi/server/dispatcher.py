@@ -101,10 +101,19 @@ class Dispatcher:
     def missing(self, request: BaseRequest, path: str) -> Any:
         """What a path without an endpoint gets: the front page for `/`, else 404."""
         if path.strip("/") == "":
-            return self.server.front_page(request)
+            return self.front_page(request)
         if self.plain_errors:
             return NOT_FOUND
         raise HTTPNotFound
+
+    def front_page(self, request: BaseRequest) -> Any:
+        """What the server has at `/`, for those who only look."""
+        if request.method in ("GET", "HEAD"):
+            return self.server.front_page(request)
+        allow = [("Allow", "GET, HEAD, OPTIONS")]
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=allow)
+        raise HTTPMethodNotAllowed(f"/ does not answer {request.method[:20]}.", headers=allow)
 
     def other_method(self, endpoint: Endpoint, method: str) -> Response:
         """OPTIONS says what is allowed; any other method is a 405 that says the same."""
@@ -153,7 +162,7 @@ class Dispatcher:
             return
         owner = endpoint.app if hasattr(endpoint.app, "authenticate") else self.server
         scope = request.auth_scope()
-        if self.server.authentication_is_slow(scope):
+        if getattr(owner, "authentication_is_slow", self.server.authentication_is_slow)(scope):
             info = await self.server.handlers.run(owner.authenticate, scope)
         else:
             info = owner.authenticate(scope)

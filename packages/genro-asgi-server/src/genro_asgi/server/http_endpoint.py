@@ -252,7 +252,7 @@ class HttpEndpoint:
             error = exc
             await self._cancelled(request, exc, send)
         finally:
-            del live[request]
+            live.pop(request, None)
             reset_current(token)
             if request.extra:
                 await self._finish(request, error)
@@ -332,7 +332,11 @@ class HttpEndpoint:
     async def _cancelled(self, request: HttpRequest, exc: asyncio.CancelledError, send: Send) -> None:
         reason = request.cancelled
         if reason is None:
-            raise exc  # the server's own will
+            if request.task is None or request.task.cancelling():
+                raise exc  # the server's own will
+            # The handler awaited something that was cancelled: that is its bug, and no reason to be silent.
+            await self._failed(request, RuntimeError("the handler ended with CancelledError"), send)
+            return
         if request.task is not None:
             request.task.uncancel()
         answer = _CANCELLED.get(reason)

@@ -60,8 +60,10 @@ class Sweeper:
 async def watch(request: HttpRequest) -> None:
     """Wait for the client to leave, and cancel the handler unless its route wants it to finish."""
     receive: Any = request._receive
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    while (message := await receive())["type"] != "http.disconnect":
+        request.keep(message)
+        if len(request._body) > request.limits.max_body:
+            return  # a body nobody announced and nobody reads
     request.disconnected = True
     if request.endpoint is None or not request.endpoint.finish_on_disconnect:
         request.cancel("disconnected")

@@ -113,6 +113,12 @@ class WSGIMiddleware:
         else:
             raise ValueError(f"a WSGI application does not answer ASGI scopes of type {kind!r}; only 'http'")
 
+    def startup(self) -> None:
+        """Get ready to serve again after shutdown()."""
+        if self._owns_pool and self.pool.closed:
+            self.pool = self._new_pool()
+            self._hub = None
+
     async def shutdown(self) -> None:
         """Let running requests end and stop the threads, if the pool is ours."""
         if self._owns_pool:
@@ -121,9 +127,7 @@ class WSGIMiddleware:
     async def _live(self, receive: Receive, send: Send) -> None:
         """WSGI knows no lifespan; it is answered because our threads have one."""
         await receive()
-        if self._owns_pool and self.pool.closed:
-            self.pool = self._new_pool()
-            self._hub = None
+        self.startup()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.shutdown()
