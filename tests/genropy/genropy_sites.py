@@ -1,14 +1,18 @@
 """A GenroPy site for tests, made from nothing: its own configuration folder, project, package and SQLite database."""
 
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 SITE = "testsite"
 PAGES = Path(__file__).parent / "pages"
@@ -94,6 +98,24 @@ def free_port() -> int:
                 continue
             return port
     raise RuntimeError("no free port")
+
+
+@contextmanager
+def browser_tab() -> Iterator[Any]:
+    """A page of a headless Chromium that reaches nothing but this machine."""
+    from playwright.sync_api import sync_playwright
+
+    # The system's browser: playwright's own would have to be downloaded.
+    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert binary, "there is no Chromium; Debian has it in the packages chromium and chromium-driver"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+        try:
+            tab = browser.new_page()
+            tab.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), lambda route: route.abort())
+            yield tab
+        finally:
+            browser.close()
 
 
 class Home:

@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import pytest
-from genropy_sites import Home, Served
-from playwright.sync_api import Page as Tab, sync_playwright
+from genropy_sites import Home, Served, browser_tab
 from test_same_answers import Page, ask
 
 SITE = "livesite"
@@ -31,22 +30,14 @@ def live(request: pytest.FixtureRequest, home: Home) -> Iterator[Served]:
 def test_the_client_boots_in_a_browser(live: Served) -> None:
     bad: list[str] = []
     sockets: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        try:
-            tab: Tab = browser.new_page()
-            tab.on(
-                "response", lambda answer: bad.append(f"{answer.status} {answer.url}") if answer.status > 399 else None
-            )
-            tab.on("websocket", lambda opened: sockets.append(opened.url))
-            tab.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), lambda route: route.abort())
-            tab.goto(f"http://127.0.0.1:{live.port}/", timeout=40_000)
-            tab.wait_for_selector("#title", timeout=30_000)
-            tab.wait_for_function("document.getElementById('answer')?.textContent == '42'", timeout=20_000)
-            added = tab.evaluate("genro.serverCall('add', {a: 20, b: 3})")
-            tab.wait_for_function("genro.wsk && genro.wsk.socket && genro.wsk.socket.readyState == 1", timeout=20_000)
-        finally:
-            browser.close()
+    with browser_tab() as tab:
+        tab.on("response", lambda answer: bad.append(f"{answer.status} {answer.url}") if answer.status > 399 else None)
+        tab.on("websocket", lambda opened: sockets.append(opened.url))
+        tab.goto(f"http://127.0.0.1:{live.port}/", timeout=40_000)
+        tab.wait_for_selector("#title", timeout=30_000)
+        tab.wait_for_function("document.getElementById('answer')?.textContent == '42'", timeout=20_000)
+        added = tab.evaluate("genro.serverCall('add', {a: 20, b: 3})")
+        tab.wait_for_function("genro.wsk && genro.wsk.socket && genro.wsk.socket.readyState == 1", timeout=20_000)
     assert (bad, added) == ([], 23)
     assert sockets == [f"ws://127.0.0.1:{live.port}/websocket"]
 
