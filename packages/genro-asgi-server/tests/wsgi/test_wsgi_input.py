@@ -236,7 +236,7 @@ def test_time_begins_anew_with_each_piece() -> None:
             assert timeout == 5
             self.waits += 1
             body.feed(b"x", self.waits < 3)
-            return False
+            return self.waits == 3
 
         def open(self) -> None: ...
 
