@@ -652,6 +652,40 @@ async def test_others_run_while_one_piece_takes_long(make: Any, monkeypatch: pyt
     task.cancel()
 
 
+@pytest.mark.parametrize("how", ["form", "stream", "data"])
+@pytest.mark.asyncio
+async def test_long_urlencoded_fields_are_undone_elsewhere(how: str, make: Any, load: Any) -> None:
+    calls: list[str] = []
+
+    class Files:
+        async def run(self, function: Any, *args: Any) -> Any:
+            calls.append(function.__name__)
+            return function(*args)
+
+    class Server:
+        files = Files()
+
+    body = b"&".join([b"a=" + b"%41" * 50_000, b"b=1", b"c=" + b"%42" * 50_000])
+    request = make(body, 10_000_000, URLENCODED)
+    request.run = Files().run
+    if how == "form":
+        form = dict(await request.form())
+    elif how == "stream":
+        form = {one.name: await one.text() async for one in request.form_stream()}
+    else:
+        form = (await load(body, headers=URLENCODED, server=Server())).data
+    assert form == {"a": "A" * 50_000, "b": "1", "c": "B" * 50_000}
+    assert set(calls) == ({"parse_urlencoded"} if how == "data" else {"feed", "finish"})
+    # A chunk of its own, and no field that is long.
+    calls.clear()
+    await (await load(b"a=1", headers=URLENCODED, server=Server())).load_body()
+    await load(b"x" * 100_000, headers=[("content-type", "text/plain")], server=Server())
+    request = make(b"a=" + b"%41" * 50_000 + b"&b=1", 50_000, URLENCODED)
+    request.run = Files().run
+    assert len((await request.form())["a"]) == 50_000
+    assert calls == ["feed", "feed"]
+
+
 @pytest.mark.asyncio
 async def test_an_upload_of_40_mb_leaves_the_loop_responsive() -> None:
     head, piece = part("f", b"", "f")[:-2], b"\r\nabc-" * 10_922

@@ -314,6 +314,47 @@ async def test_a_streamed_body_is_not_kept(make: Any) -> None:
 
 
 @pytest.mark.asyncio
+async def test_while_a_stream_waits_for_the_client_the_time_is_the_clients(exchange: Any) -> None:
+    phases: list[str] = []
+    here = exchange("POST", body=[b"a", b"b"])
+    request = HttpRequest()
+
+    async def receive() -> dict[str, Any]:
+        phases.append(request.phase)
+        message: dict[str, Any] = await here.receive()
+        return message
+
+    await request.init(here.scope, receive, defer_body=True)
+    async for _ in request.stream():
+        phases.append(request.phase)
+        if len(phases) == 2:
+            request.phase = "sending"
+    assert phases == ["body", "handler", "sending", "sending"]
+    assert request.phase == "sending"
+
+
+@pytest.mark.asyncio
+async def test_a_body_that_came_while_nobody_was_reading(make: Any) -> None:
+    request = await make("POST", defer_body=True)
+    request.keep({"type": "http.request", "body": b"a", "more_body": True})
+    assert (request.body, request.body_read) == (b"a", False)
+    request.keep({"type": "http.request"})
+    assert (request.body, request.body_read) == (b"a", True)
+    assert request.data == b"a"
+
+
+@pytest.mark.asyncio
+async def test_a_second_reader_beside_the_watcher(make: Any) -> None:
+    gone = asyncio.Event()
+    request = await make("POST", body=b"a")
+    request.watcher = asyncio.ensure_future(gone.wait())
+    view = request.request
+    assert await view.receive() == {"type": "http.request", "body": b"a", "more_body": False}
+    gone.set()
+    assert await view.receive() == {"type": "http.disconnect"}
+
+
+@pytest.mark.asyncio
 async def test_the_limit_of_a_stream(make: Any) -> None:
     request = await make("POST", body=[b"123", b"45"], defer_body=True)
     request.max_body = 4

@@ -124,10 +124,10 @@ async def read_form(
         async for chunk in chunks:
             if keep is not None:
                 writer.add(keep.spool, chunk)
-            assembly.add(await _decode(decoder, chunk))
+            assembly.add(await _decode(decoder, chunk, run))
             if writer.is_full:
                 await writer.flush(run)
-        assembly.add(decoder.finish())
+        assembly.add(await _finish(decoder, run))
         await writer.flush(run)
         return assembly.form()
     except BaseException:
@@ -135,18 +135,23 @@ async def read_form(
         raise
 
 
-async def _decode(decoder: FormDecoder, chunk: bytes) -> list[Event]:
+async def _decode(decoder: FormDecoder, chunk: bytes, run: Runner) -> list[Event]:
     """The events of one chunk; others get their turn when it takes long."""
     if len(chunk) <= _SLICE:
-        return decoder.feed(chunk)
+        return await run(decoder.feed, chunk) if decoder.is_heavy else decoder.feed(chunk)
     events: list[Event] = []
     began = monotonic()
     for offset in range(0, len(chunk), _SLICE):
-        events += decoder.feed(chunk[offset : offset + _SLICE])
+        piece = chunk[offset : offset + _SLICE]
+        events += await run(decoder.feed, piece) if decoder.is_heavy else decoder.feed(piece)
         if monotonic() - began > _TURN:
             await asyncio.sleep(0)
             began = monotonic()
     return events
+
+
+async def _finish(decoder: FormDecoder, run: Runner) -> list[Event]:
+    return await run(decoder.finish) if decoder.is_heavy else decoder.finish()
 
 
 class FormPart:
@@ -195,9 +200,10 @@ class FormPart:
 class _PartSource:
     """The events of a body that is still arriving, dealt out to its parts."""
 
-    def __init__(self, decoder: FormDecoder, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, decoder: FormDecoder, chunks: AsyncIterator[bytes], run: Runner) -> None:
         self._decoder = decoder
         self._chunks = chunks
+        self._run = run
         self._events: deque[Event] = deque()
         self._over = False
         self.open: FormPart | None = None
@@ -206,7 +212,10 @@ class _PartSource:
         while not self._events and not self._over:
             chunk = await anext(self._chunks, None)
             self._over = chunk is None
-            self._events += self._decoder.finish() if chunk is None else await _decode(self._decoder, chunk)
+            if chunk is None:
+                self._events += await _finish(self._decoder, self._run)
+            else:
+                self._events += await _decode(self._decoder, chunk, self._run)
         return self._events.popleft() if self._events else None
 
     async def data_of(self, part: FormPart) -> bytes | None:
@@ -221,10 +230,10 @@ class _PartSource:
 
 
 async def form_parts(
-    chunks: AsyncIterator[bytes], decoder: FormDecoder, limits: Limits
+    chunks: AsyncIterator[bytes], decoder: FormDecoder, limits: Limits, run: Runner
 ) -> AsyncGenerator[FormPart, None]:
     """The parts of a form as they arrive; what is not read of a part is passed over."""
-    source = _PartSource(decoder, chunks)
+    source = _PartSource(decoder, chunks, run)
     while True:
         source.open = None
         event = await source.next_event()

@@ -24,6 +24,9 @@ __all__ = [
     "safe_filename",
 ]
 
+#: Bytes of a urlencoded field from which on it counts as long.
+_LONG = 64 * 1024
+
 _MALFORMED = "The multipart body is malformed."
 # RFC 2046, 5.1.1: 1 to 70 characters, none of them a control.
 _BOUNDARY = re.compile(r"[\x20-\x7e]{1,70}")
@@ -63,6 +66,11 @@ Event = PartStart | PartData | PartEnd
 class FormDecoder(Protocol):
     """Turns the pieces of a body into events; raises HTTPException for a malformed one, or one over the limits."""
 
+    @property
+    def is_heavy(self) -> bool:
+        """Whether the next step may take long, and should not be made on the loop."""
+        ...
+
     def feed(self, data: bytes) -> list[Event]:
         """The events of the next piece of the body."""
         ...
@@ -79,6 +87,11 @@ class UrlencodedDecoder:
         self.limits = limits
         self._pieces: list[bytes] = []
         self._size = self._fields = 0
+
+    @property
+    def is_heavy(self) -> bool:
+        """A long field may be all percent signs, and undoing those is slow."""
+        return self._size > _LONG
 
     def feed(self, data: bytes) -> list[Event]:
         """The events of the next piece of the body."""
@@ -152,6 +165,11 @@ class MultipartDecoder:
         self._parser.logger = _silent
         # Our own limits tell what is wrong.
         self._parser.max_header_count = self._parser.max_header_size = sys.maxsize
+
+    @property
+    def is_heavy(self) -> bool:
+        """Never: the parser looks for one byte sequence after the other."""
+        return False
 
     def _callbacks(self) -> dict[str, Callable[..., None]]:
         return {

@@ -37,6 +37,7 @@ from genro_asgi.datastructures.url import URL
 from genro_asgi.delivery import Runner
 from genro_asgi.exceptions import ClientDisconnect, HTTPBadRequest
 from genro_asgi.limits import Limits
+from genro_asgi.media_types import parse_parameters
 from genro_asgi.request_view import Request
 from genro_asgi.types import Message, Receive, Scope, Send
 
@@ -64,6 +65,8 @@ __all__ = [
 current_request: ContextVar["BaseRequest | None"] = ContextVar("genro_asgi_current_request", default=None)
 
 DEFAULT_LIMITS = Limits()
+#: Bytes of a urlencoded body from which on it is not parsed on the loop.
+LONG_FORM = 64 * 1024
 #: The data of a request whose body nobody has decoded yet.
 UNREAD: Any = object()
 
@@ -459,6 +462,7 @@ class HttpRequest(BaseRequest):
 
         A multipart form is parsed while it arrives, unless `raw`: its large files are on disk then, and so is the
         body itself until somebody asks for it. 400, 413 and 431 for a malformed form or one over its limits.
+        A long urlencoded form is parsed in a thread.
         """
         receive = self._receive
         if self.body_read or receive is None:
@@ -479,8 +483,17 @@ class HttpRequest(BaseRequest):
                     raise too_large(limit)
             else:
                 self._body = await read_body(receive, limit, on_chunk=self._count_chunk, first=message)
+            if not raw and len(self._body) > LONG_FORM:
+                await self._parse_long_form()
         self.body_read = True
         self.phase = "handler"
+
+    async def _parse_long_form(self) -> None:
+        from genro_asgi.forms import URLENCODED, parse_urlencoded
+
+        if parse_parameters(self.header(b"content-type"))[0] == URLENCODED:
+            # Undoing percent signs is slow, and a body may consist of them.
+            self._data = fold_pairs(await self._runner(parse_urlencoded, self._body, self.limits))
 
     async def _load_multipart(self, receive: Receive, limit: int) -> None:
         from genro_asgi.forms import form_decoder, read_form

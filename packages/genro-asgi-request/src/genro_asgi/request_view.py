@@ -226,7 +226,8 @@ class Request(HTTPConnection):
         decoder = self._decoder(limits)
         if decoder is None:
             raise HTTPUnsupportedMediaType("The body is not a form; send multipart/form-data.")
-        async with aclosing(self.stream()) as chunks, aclosing(form_parts(chunks, decoder, limits)) as parts:
+        chunks = self.stream()
+        async with aclosing(chunks), aclosing(form_parts(chunks, decoder, limits, self.run)) as parts:
             async for part in parts:
                 yield part
 
