@@ -56,11 +56,14 @@ class Statics:
     def __init__(self, site: Any, bridge: WSGIMiddleware) -> None:
         self.site = site
         self.bridge = bridge
-        self.compresses = bool(found("gnr.core.gnrstring").boolean(site.config["wsgi?compression"]))
+        self.compresses = self._compresses()
         self._kept: dict[tuple[str, bytes], _Kept] = {}
         self._size = 0
         self._second = 0
         self._dates: dict[float, bytes] = {}
+
+    def _compresses(self) -> bool:
+        return bool(found("gnr.core.gnrstring").boolean(self.site.config["wsgi?compression"]))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Answer the request; False, and nothing done, when it is the site's."""
