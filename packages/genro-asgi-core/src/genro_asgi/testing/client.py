@@ -158,7 +158,7 @@ class AsyncClient:
             with suppress(TimeoutError):
                 await exchange.finish()
             raise
-        if not exchange.complete:
+        if not (exchange.complete or exchange.ended):
             exchange.disconnect()
         await exchange.finish()
         exchange.check_complete(self.raise_app_exceptions)

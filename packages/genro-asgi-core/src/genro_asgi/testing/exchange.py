@@ -1,6 +1,7 @@
 """One run of an application, and the waiting for what it does."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ def check_headers(message: Message) -> list[tuple[bytes, bytes]]:
     return pairs
 
 
-class Exchange:
+class Exchange(ABC):
     """An application at work on one scope; subclasses give it `receive` and say what its messages mean.
 
     A message against the specification raises AssertionError in the application, and, because applications catch
@@ -44,18 +45,23 @@ class Exchange:
     def start(self) -> None:
         """Run the application in a task of its own."""
         self._task = asyncio.create_task(self._run())
-        self._task.add_done_callback(lambda _: self._changed.set())
+        self._task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # asked for here, because who finds a violation never asks
+        self._changed.set()
 
     async def _run(self) -> None:
         await self._app(self.scope, self.receive, self.send)
 
+    @abstractmethod
     async def receive(self) -> Message:
         """What the application awaits for the next thing the client did."""
-        raise NotImplementedError
 
+    @abstractmethod
     def handle(self, message: Message) -> None:
         """Take a message of the application; AssertionError when the specification forbids it."""
-        raise NotImplementedError
 
     async def send(self, message: Message) -> None:
         """What the application awaits to say something to the client."""

@@ -1,6 +1,7 @@
 """The lifespan of an application, as a server runs it."""
 
 import asyncio
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -46,12 +47,14 @@ class LifespanManager(Exchange):
         phase = self._phase
         await self.until(lambda: phase in self._answers, f"answer lifespan.{phase}")
         answer = self._answers.get(phase)
-        if answer is None or answer["type"].endswith(".failed") or phase == "shutdown":
+        if answer is not None and answer["type"].endswith(".failed"):
+            with suppress(TimeoutError):  # that it failed says more than that it stayed
+                await self.finish()
+            raise self.error or RuntimeError(f"The application failed at its {phase}: {answer.get('message', '')}")
+        if answer is None or phase == "shutdown":
             await self.finish()
         if self.error is not None:
             raise self.error
-        if answer is not None and answer["type"].endswith(".failed"):
-            raise RuntimeError(f"The application failed at its {phase}: {answer.get('message', '')}")
 
     async def __aenter__(self) -> Self:
         self.start()
