@@ -357,6 +357,40 @@ def test_memory_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert worker.rss() > 1 << 20
 
 
+def ahead(slot: int, number: int, value: Any) -> tuple[int, bytes]:
+    return wire.AHEAD + wire.NUMBERS * slot + number, pickle.dumps(("offload_jobs:echo", (value,), {}))
+
+
+def test_a_worker_runs_only_the_calls_it_can_claim() -> None:
+    """Recalled ones are skipped, also when the claim to a later one is found in their place."""
+    ours, theirs = socket.socketpair()
+    pipes = [os.pipe(), os.pipe()]
+    try:
+        with ours, theirs:
+            for reading, _ in pipes:
+                os.set_blocking(reading, False)
+            os.write(pipes[0][1], bytes([2]))
+            os.write(pipes[1][1], bytes([5]))
+            for kind, payload in (
+                ahead(0, 1, "recalled, and the claim of the next one is there"),
+                ahead(0, 2, "first"),
+                ahead(0, 3, "recalled, and nothing is there"),
+                ahead(1, 5, "second"),
+            ):
+                ours.sendall(wire.frame(kind, payload))
+            ours.shutdown(socket.SHUT_WR)
+            worker.Worker(wire.Channel(theirs), tuple(reading for reading, _ in pipes)).serve()
+            theirs.close()
+            reader, answers = wire.Channel(ours), []
+            while (frame := reader.receive()) is not None:
+                answers.append((frame[0], pickle.loads(frame[1])))
+    finally:
+        here.reporter = None
+        for fd in (fd for pipe in pipes for fd in pipe):
+            os.close(fd)
+    assert answers == [(wire.RESULT, "first"), (wire.RESULT, "second")]
+
+
 def test_a_worker_loads_the_script_once(talk: Talk, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "script.py"
     script.write_text(

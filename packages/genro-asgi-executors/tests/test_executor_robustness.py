@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 import select
 import signal
 import socket
@@ -148,6 +149,15 @@ async def test_a_stream_delivers_what_came_before_the_death(processes: Make) -> 
         await anext(stream)
 
 
+def peeked(worker: Any) -> bytes:
+    """What the worker has sent and the pool has not read."""
+    try:
+        data: bytes = worker._sock.recv(1 << 20, socket.MSG_PEEK)
+    except BlockingIOError:
+        return b""
+    return data
+
+
 @pytest.mark.asyncio
 async def test_a_held_back_worker_that_dies_is_noticed(processes: Make) -> None:
     """Its socket is not read, so only its end tells; what is still in the socket is delivered first."""
@@ -156,7 +166,7 @@ async def test_a_held_back_worker_that_dies_is_noticed(processes: Make) -> None:
     assert await anext(stream) == 0
     (job,) = pool._live
     worker = job.lane
-    await until(lambda: worker.paused)
+    await until(lambda: worker.paused and len(peeked(worker)) > 2000)
     os.kill(worker.pid, signal.SIGKILL)
     await until(job.done)
     assert job.inflow is not None
@@ -176,9 +186,9 @@ async def test_a_worker_that_was_held_back_at_its_last_item_goes_on(processes: M
     stream = pool.stream(jobs.items_of, list(range(40)))
     reading = asyncio.create_task(anext(stream))
     await asyncio.sleep(0)
-    size = 0
-    while size < 40 * wire.HEAD.size:  # the loop does not look before all of it is there
-        size = len(worker._sock.recv(1 << 20, socket.MSG_PEEK)) if select.select([worker._sock], [], [], 15)[0] else 0
+    frames = [wire.frame(wire.ITEM, pickle.dumps(number, wire.PROTOCOL)) for number in range(40)]
+    while len(peeked(worker)) < len(b"".join(frames)) + wire.HEAD.size:
+        time.sleep(0.001)  # noqa: ASYNC251 - the loop does not look before all of it is there
     assert await reading == 0
     assert await asyncio.wait_for(pool.run(jobs.add, 1), 15) == 1
     assert [item async for item in stream] == list(range(1, 40))
@@ -203,12 +213,13 @@ async def test_the_last_answer_of_a_worker_that_died(processes: Make) -> None:
     pool = processes()
     await pool.warm_up()
     (worker,) = pool._fleet.workers
-    first, second = pool.run(jobs.add, 1), pool.run(jobs.add, 2)
+    calls = [pool.run(jobs.add, number) for number in range(4)]
     assert select.select([worker._sock], [], [], 15)[0]
-    os.kill(worker.pid, signal.SIGKILL)
+    os.kill(worker.pid, signal.SIGSTOP)
+    worker.kill()
     worker._ended()
-    assert (await first, await second) == (1, 2)
-    assert outcomes(pool) == {"submitted": 2, "completed": 2}
+    assert await asyncio.gather(*calls) == [0, 1, 2, 3]
+    assert outcomes(pool) == {"submitted": 4, "completed": 4}
 
 
 @pytest.mark.asyncio

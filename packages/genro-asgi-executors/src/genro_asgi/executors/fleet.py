@@ -10,9 +10,12 @@ from typing import Any, Protocol
 
 from genro_asgi.executors import wire
 from genro_asgi.executors.errors import ExecutorError, RemoteTraceback, WorkerDiedError, describe
+from genro_asgi.executors.job import Job
 from genro_asgi.executors.process import WorkerProcess
 from genro_asgi.executors.reference import main_module, parcel, reference
 
+# Calls that may lie recalled in the socket of a worker.
+MAX_RECALLED = 4
 # Seconds a worker gets to leave by itself (atexit, threads of its own) before it is killed.
 GRACE = 2.0
 
@@ -26,8 +29,11 @@ class FleetOwner(Protocol):
     def on_frame(self, worker: WorkerProcess, kind: int, payload: bytes) -> None:
         """A worker that runs a job has sent something."""
 
-    def on_death(self, worker: WorkerProcess, error: ExecutorError) -> None:
-        """A worker died with a job in hand."""
+    def on_death(self, job: Job[Any], error: ExecutorError) -> None:
+        """A worker died with this job in hand."""
+
+    def on_return(self, job: Job[Any]) -> None:
+        """A job that was given to a worker has not begun, and needs another one."""
 
     def on_despair(self, error: ExecutorError) -> None:
         """There is no worker, and no other is tried before the next call."""
@@ -50,7 +56,10 @@ class Fleet:
         # Workers that serve, those of them that are free, and those that are on their way out.
         self.workers: set[WorkerProcess] = set()
         self.idle: list[WorkerProcess] = []
+        # Workers that run a call and could be sent another one ahead, so that they need not wait for the loop.
+        self.eager: set[WorkerProcess] = set()
         self.leaving: set[WorkerProcess] = set()
+        self.ahead = 0
         self.replaced = 0
         self._owner = owner
         self._initializer = initializer
@@ -69,6 +78,7 @@ class Fleet:
             worker.detach()
             worker.attach(loop)
         for worker in [worker for worker in self.workers if worker.job is not None]:
+            self.take_ahead(worker)
             self.dispose(worker)
 
     def hire(self) -> None:
@@ -98,9 +108,45 @@ class Fleet:
         self.idle.append(worker)
         self._owner.on_free()
 
+    def begin(self, worker: WorkerProcess, job: Job[Any]) -> None:
+        """A worker has a job in hand."""
+        job.lane, worker.job = worker, job
+        if job.inflow is None and worker.recalled < MAX_RECALLED:
+            self.eager.add(worker)
+
+    def send_ahead(self, worker: WorkerProcess, job: Job[Any]) -> None:
+        """Send a worker what it runs next. Raises ConnectionError when it is gone."""
+        worker.send_ahead(job.payload)
+        job.lane, worker.ahead = worker, job
+        self.ahead += 1
+
+    def take_ahead(self, worker: WorkerProcess) -> Job[Any] | None:
+        """What was sent ahead to a worker is so no more: it begins it, or another one does."""
+        job, worker.ahead = worker.ahead, None
+        if job is not None:
+            self.ahead -= 1
+        return job
+
+    def recall(self, worker: WorkerProcess) -> Job[Any] | None:
+        """Take back what was sent ahead. None when there is nothing, or the worker has claimed it.
+
+        Then its answer to the call before may have come, and is read at once: who asks has to look again what it runs.
+        """
+        if worker.ahead is None:
+            return None
+        if not worker.recall():
+            worker.read_all()
+            return None
+        # Its frame stays where it is until the worker comes to it: there must not be many.
+        worker.recalled += 1
+        if worker.recalled < MAX_RECALLED:
+            self.eager.add(worker)
+        return self.take_ahead(worker)
+
     def retire(self, worker: WorkerProcess) -> None:
         """A worker has said that it leaves: replace it."""
         self._part_with(worker)
+        self._give_back(worker)
         worker.leaving = True
         assert self.loop is not None
         self.loop.call_later(GRACE, self._hurry, worker)
@@ -112,6 +158,7 @@ class Fleet:
         self._part_with(worker)
         worker.kill()
         self._replace()
+        self._give_back(worker)
 
     async def close(self) -> None:
         """Let the free workers go, kill the others, and wait until all are buried."""
@@ -121,6 +168,7 @@ class Fleet:
                 worker.hang_up()
             else:
                 worker.job = None
+                self.take_ahead(worker)
                 worker.kill()
         patience = monotonic() + GRACE
         while self.leaving:
@@ -166,12 +214,16 @@ class Fleet:
         self.leaving.discard(worker)
         if worker not in self.workers:
             return
-        self.workers.discard(worker)
-        if worker in self.idle:
-            self.idle.remove(worker)
+        self._part_with(worker)
+        self.leaving.discard(worker)
         text = f"worker process {worker.pid} of executor {self.name!r} {worker.fate}"
-        if worker.job is not None:
-            self._owner.on_death(worker, WorkerDiedError(f"{text} while it ran {describe(worker.job.fn)}"))
+        job, worker.job = worker.job, None
+        if job is not None and worker.unclaimed:
+            self._owner.on_return(job)
+            job = None
+        self._give_back(worker)
+        if job is not None:
+            self._owner.on_death(job, WorkerDiedError(f"{text} while it ran {describe(job.fn)}"))
         else:
             self.lost += 1
         if self.lost <= 2 * (len(self.workers) + 1) + 3:
@@ -182,9 +234,16 @@ class Fleet:
 
     def _part_with(self, worker: WorkerProcess) -> None:
         self.workers.discard(worker)
+        self.eager.discard(worker)
         if worker in self.idle:
             self.idle.remove(worker)
         self.leaving.add(worker)
+
+    def _give_back(self, worker: WorkerProcess) -> None:
+        job = self.take_ahead(worker)
+        if job is not None:
+            self._owner.on_return(job)
+            self._owner.on_free()
 
     def _replace(self) -> None:
         self.replaced += 1

@@ -26,6 +26,10 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
+# Bytes of a call that may be sent while another one runs; more would be much to send in vain.
+MAX_AHEAD = 1 << 14
+
+
 class LocalExecutor(BaseExecutor):
     """A pool of worker processes, one call at a time each, started as they are needed and kept.
 
@@ -89,7 +93,8 @@ class LocalExecutor(BaseExecutor):
         refuse_nameless(fn)
 
     def metrics(self) -> dict[str, Any]:
-        return super().metrics() | {"replaced": self._fleet.replaced}
+        metrics = super().metrics()
+        return metrics | {"queued": metrics["queued"] + self._fleet.ahead, "replaced": self._fleet.replaced}
 
     def launch(
         self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
@@ -156,33 +161,63 @@ class LocalExecutor(BaseExecutor):
         if self._backlog.remove(job):
             return
         worker: WorkerProcess = job.lane
+        if worker.ahead is job and self._fleet.recall(worker) is job:
+            return
         if job.options.on_cancel == "kill":
             self._kill(worker, job)
-            return
-        # A timeout goes on: it frees the worker, whoever waits.
-        self._abandoned.add(job)
-        if job.inflow is not None:
-            with suppress(ConnectionError):
-                worker.send(wire.CLOSE)
-            worker.resume()
+        elif worker.job is job:
+            # A timeout goes on: it frees the worker, whoever waits.
+            self._abandoned.add(job)
+            if job.inflow is not None:
+                with suppress(ConnectionError):
+                    worker.send(wire.CLOSE)
+                worker.resume()
 
     def on_free(self) -> None:
-        """Give free workers what waits."""
-        idle = self._fleet.idle
-        while idle and (job := self._backlog.pop()) is not None:
-            worker = idle.pop()
-            job.started = monotonic()
+        """Give free workers what waits, and the others one call ahead."""
+        idle, eager, backlog = self._fleet.idle, self._fleet.eager, self._backlog
+        while idle and (job := backlog.pop() or self._recall_any()) is not None:
+            if idle:
+                self._give(idle.pop(), job)
+            else:  # looking for it, others have been found
+                backlog.push_back(job)
+        while eager and (job := backlog.pop()) is not None:
+            if job.inflow is not None or len(job.payload) > MAX_AHEAD:
+                backlog.push_back(job)
+                break
             try:
-                worker.send(wire.CALL if job.inflow is None else wire.STREAM, job.payload)
+                self._fleet.send_ahead(eager.pop(), job)
             except ConnectionError:
-                self._backlog.push_back(job)  # it died in its sleep; its end will bring another worker
-                continue
+                backlog.push_back(job)
+
+    def _give(self, worker: WorkerProcess, job: Job[Any]) -> None:
+        try:
+            worker.send(wire.CALL if job.inflow is None else wire.STREAM, job.payload)
+        except ConnectionError:
+            self._backlog.push_back(job)  # it died in its sleep; its end will bring another worker
+        else:
             job.payload = b""
-            job.lane, worker.job = worker, job
-            if job.inflow is not None:
-                job.inflow.since, job.inflow.pause, job.inflow.resume = job.started, worker.pause, worker.resume
-            if job.options.timeout is not None:
-                job.timer = job.get_loop().call_later(job.options.timeout, self._expire, job)
+            self._begin(worker, job)
+
+    def _begin(self, worker: WorkerProcess, job: Job[Any]) -> None:
+        self._fleet.begin(worker, job)
+        job.started = monotonic()
+        if job.done():
+            self._abandoned.add(job)  # cancelled when the worker had claimed it
+        if job.inflow is not None:
+            job.inflow.since, job.inflow.pause, job.inflow.resume = job.started, worker.pause, worker.resume
+        if job.options.timeout is not None:
+            job.timer = job.get_loop().call_later(job.options.timeout, self._expire, job)
+
+    def _recall_any(self, below: float = math.inf) -> Job[Any] | None:
+        """A call of a priority below this one that was sent ahead, and that its worker has not come to."""
+        if self._fleet.ahead:
+            for worker in list(self._fleet.workers):
+                if worker.ahead is not None and worker.ahead.options.priority < below:
+                    job = self._fleet.recall(worker)
+                    if job is not None:
+                        return job
+        return None
 
     def on_frame(self, worker: WorkerProcess, kind: int, payload: bytes) -> None:
         """Take an item, a report or the outcome of the job a worker has in hand."""
@@ -206,21 +241,34 @@ class LocalExecutor(BaseExecutor):
             worker.resume()
         self._fleet.lost = 0
         # The worker goes on first: what the answer says can be read while it works.
+        worker.recalled = 0
         if kind & wire.LAST:
             self._fleet.retire(worker)
+        elif (following := self._fleet.take_ahead(worker)) is not None:
+            worker.go_on()
+            self._begin(worker, following)
+            self.on_free()
         else:
+            self._fleet.eager.discard(worker)
             self._fleet.free(worker)
         if not job.done():
             self._read_outcome(job, outcome, payload)
         self._finish(job)
 
-    def on_death(self, worker: WorkerProcess, error: ExecutorError) -> None:
+    def on_death(self, job: Job[Any], error: ExecutorError) -> None:
         """Fail the job a worker died with."""
-        job, worker.job = worker.job, None
-        assert job is not None
         job.ended = monotonic()
         job.error = error
         self._finish(job)
+
+    def on_return(self, job: Job[Any]) -> None:
+        """Queue a job again, unless nobody awaits it any more."""
+        if job.timer is not None:
+            job.timer.cancel()
+        if job.done():
+            self._abandoned.discard(job)
+        else:
+            self._backlog.push_back(job)
 
     def on_despair(self, error: ExecutorError) -> None:
         """Fail what waits: nobody will take it."""
@@ -261,6 +309,8 @@ class LocalExecutor(BaseExecutor):
         self._backlog.push(job)
         self._live.add(job)
         self._tally.submitted += 1
+        if not fleet.idle and (later := self._recall_any(options.priority)) is not None:
+            self._backlog.push_back(later)
         self.on_free()
         return job
 
@@ -305,10 +355,14 @@ class LocalExecutor(BaseExecutor):
         job.wake()
 
     def _kill(self, worker: WorkerProcess, job: Job[Any]) -> None:
-        self._tally.waited.observe(job.started - job.queued)
-        self._tally.ran.observe(monotonic() - job.started)
-        self._abandoned.discard(job)
-        self._fleet.dispose(worker)
+        """Kill the worker for the job in hand, unless that turns out to have ended."""
+        if (later := self._fleet.recall(worker)) is not None:
+            self._backlog.push_back(later)
+        if worker.job is job:
+            self._tally.waited.observe(job.started - job.queued)
+            self._tally.ran.observe(monotonic() - job.started)
+            self._abandoned.discard(job)
+            self._fleet.dispose(worker)
 
     def _expire(self, job: Job[Any]) -> None:
         worker: WorkerProcess = job.lane

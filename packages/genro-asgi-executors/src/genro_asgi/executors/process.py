@@ -21,6 +21,35 @@ POLL = 0.01
 READ = 1 << 17
 
 
+class Slot:
+    """A place for one call that is sent ahead: a pipe that holds its number until somebody claims the call."""
+
+    def __init__(self, undo: ExitStack) -> None:
+        self.claims, self._offers = os.pipe()
+        undo.callback(self.close)
+        # Neither side waits when it finds no number: the flag belongs to the pipe.
+        os.set_blocking(self.claims, False)
+        self._number = 0
+
+    def offer(self) -> int:
+        """Put a new number in."""
+        self._number = (self._number + 1) % wire.NUMBERS
+        os.write(self._offers, bytes([self._number]))
+        return self._number
+
+    def withdraw(self) -> bool:
+        """Take the number out; False when it was claimed."""
+        try:
+            return os.read(self.claims, 1) != b""
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        """Close both ends."""
+        os.close(self.claims)
+        os.close(self._offers)
+
+
 class WorkerProcess:
     """A process, the socket to it, and the job it has in hand.
 
@@ -35,16 +64,22 @@ class WorkerProcess:
         self.on_frame = on_frame
         self.on_end = on_end
         self.job: Job[Any] | None = None
+        # A job that was sent while the other one runs, and how many such were recalled since the last answer.
+        self.ahead: Job[Any] | None = None
+        self.recalled = 0
         self.ready = False
         self.exit_code: int | None = None
         self.paused = False
         self.leaving = False
         self.gone = False
+        # Whether it ended before it came to the call in hand, which had been sent ahead.
+        self.unclaimed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._frames = wire.Frames()
         self._buffer = bytearray(READ)
         self._view = memoryview(self._buffer)
         self._unsent = memoryview(b"")
+        self._slot = 0
         if os.name != "posix" or getattr(sys, "frozen", False):
             raise ExecutorError("worker processes need a POSIX system and an interpreter; use kind='thread' instead")
         with ExitStack() as ours, ExitStack() as theirs:
@@ -55,11 +90,10 @@ class WorkerProcess:
                 lifeline, self._lifeline = os.pipe()
                 ours.callback(os.close, self._lifeline)
                 theirs.callback(os.close, lifeline)
+                self._slots = [Slot(ours), Slot(ours)]
+                fds = (sock.fileno(), lifeline, *(slot.claims for slot in self._slots))
                 self._process = subprocess.Popen(
-                    _command(sock.fileno(), lifeline),
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=(sock.fileno(), lifeline),
-                    process_group=0,
+                    _command(*fds), stdin=subprocess.DEVNULL, pass_fds=fds, process_group=0
                 )
             except OSError as exc:
                 raise ExecutorError(f"a worker process cannot be started: {exc}") from exc
@@ -87,6 +121,8 @@ class WorkerProcess:
         self._loop = loop
         self.paused = False
         loop.add_reader(self._sock.fileno(), self._read)
+        if self._unsent:
+            loop.add_writer(self._sock.fileno(), self._write_more)
         if self._exit_fd is not None:
             loop.add_reader(self._exit_fd, self._ended)
         elif self.leaving:
@@ -113,6 +149,30 @@ class WorkerProcess:
             assert self._loop is not None
             self._loop.add_writer(self._sock.fileno(), self._write_more)
         self._unsent = memoryview(bytes(self._unsent) + bytes(data))
+
+    def send_ahead(self, payload: bytes) -> None:
+        """Write a call that the worker takes when it is done with the one in hand, unless it is recalled."""
+        slot = self._slots[self._slot]
+        number = slot.offer()
+        try:
+            self.send(wire.AHEAD + wire.NUMBERS * self._slot + number, payload)
+        except ConnectionError:
+            slot.withdraw()
+            raise
+
+    def recall(self) -> bool:
+        """Take back what was sent ahead; False when the worker has begun it."""
+        return self._slots[self._slot].withdraw()
+
+    def go_on(self) -> None:
+        """What was sent ahead is in hand now. It may not be claimed yet, so the next one goes to the other slot."""
+        self._slot = 1 - self._slot
+
+    def read_all(self) -> None:
+        """Take everything the worker has sent so far."""
+        while data := self._receive():
+            for kind, payload in self._frames.feed(data):
+                self.on_frame(self, kind, payload)
 
     def pause(self) -> None:
         """Read no more for now: the process waits when the socket is full."""
@@ -204,24 +264,25 @@ class WorkerProcess:
     def _ended(self) -> None:
         """Take what it still had to say, and bury it."""
         self.gone = True
-        while data := self._receive():
-            for kind, payload in self._frames.feed(data):
-                self.on_frame(self, kind, payload)
+        self.read_all()
+        self.unclaimed = self._slots[1 - self._slot].withdraw()
         if not self.leaving:
             self._end_group()  # what it started would be nobody's
         self.exit_code = self._process.wait()
         self.detach()
         self._sock.close()
+        for slot in self._slots:
+            slot.close()
         os.close(self._lifeline)
         if self._exit_fd is not None:
             os.close(self._exit_fd)
         self.on_end(self)
 
 
-def _command(sock: int, lifeline: int) -> list[str]:
+def _command(*fds: int) -> list[str]:
     """A fresh interpreter that finds its modules where this one does; it is never forked off this process."""
     path = [os.path.abspath(entry) for entry in sys.path]
-    code = f"import sys; sys.path[:] = {path!r}; from genro_asgi.executors.worker import main; main({sock}, {lifeline})"
+    code = f"import sys; sys.path[:] = {path!r}; from genro_asgi.executors.worker import main; main(*{fds!r})"
     return [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
 
 

@@ -9,6 +9,10 @@ HEAD = struct.Struct("<BQ")
 
 # To a worker.
 SETUP, CALL, STREAM, CLOSE = range(4)
+# A call that is sent while another one runs is of kind AHEAD + 64 * slot + number, and the number is put into the pipe
+# of that slot: who takes it out has the call, be it the worker that comes to it or the pool that thinks better of it.
+AHEAD = 0x80
+NUMBERS = 64
 # From a worker.
 READY, BROKEN, RESULT, ERROR, ITEM, END, PROGRESS = range(7)
 # Added to the last frame of a call: the worker leaves after it and takes no other.

@@ -25,11 +25,11 @@ def in_worker() -> bool:
     return _inside
 
 
-def main(sock_fd: int, lifeline: int) -> None:
+def main(sock_fd: int, lifeline: int, *slots: int) -> None:
     """Serve one pool over an inherited socket until it hangs up."""
     global _inside
     _inside = True
-    for fd in (sock_fd, lifeline):
+    for fd in (sock_fd, lifeline, *slots):
         os.set_inheritable(fd, False)
     die_with_parent(lifeline)
     # The pool decides when a worker ends, also while the whole service is told to stop and drains. A handler that does
@@ -37,7 +37,7 @@ def main(sock_fd: int, lifeline: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stay)
     with socket.socket(fileno=sock_fd) as sock, suppress(ConnectionError):  # the pool may not wait for the last answer
-        Worker(wire.Channel(sock)).serve()
+        Worker(wire.Channel(sock), slots).serve()
 
 
 def _stay(number: int, stack: object) -> None: ...
@@ -60,8 +60,10 @@ def die_with_parent(lifeline: int) -> None:  # pragma: no cover - only ever in a
 class Worker:
     """One process of a pool: one call at a time."""
 
-    def __init__(self, channel: wire.Channel) -> None:
+    def __init__(self, channel: wire.Channel, slots: tuple[int, ...] = ()) -> None:
         self.channel = channel
+        self.slots = slots
+        self.claims: list[int | None] = [None] * len(slots)
         self.functions: dict[str, Callable[..., Any]] = {}
         self.main: tuple[str, str] | None = None
         self.main_loaded = False
@@ -77,6 +79,8 @@ class Worker:
             kind, payload = message
             if kind == wire.CALL:
                 last = self._answer(payload, self._result)
+            elif kind >= wire.AHEAD:
+                last = self._claim(*divmod(kind - wire.AHEAD, wire.NUMBERS)) and self._answer(payload, self._result)
             elif kind == wire.STREAM:
                 last = self._answer(payload, self._stream)
             else:
@@ -88,6 +92,18 @@ class Worker:
     def report(self, fraction: float | None, text: str) -> None:
         """Send a report of the running function."""
         self.channel.send(wire.PROGRESS, pickle.dumps((fraction, text), wire.PROTOCOL))
+
+    def _claim(self, slot: int, number: int) -> bool:
+        """Whether a call that was sent ahead is still ours to run."""
+        if self.claims[slot] is None:
+            try:
+                self.claims[slot] = os.read(self.slots[slot], 1)[0]
+            except BlockingIOError:
+                return False
+        if self.claims[slot] != number:
+            return False  # this one was recalled, and we have the claim to one that comes later
+        self.claims[slot] = None
+        return True
 
     def _set_up(self, payload: bytes) -> bool:
         try:
