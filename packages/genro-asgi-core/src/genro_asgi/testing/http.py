@@ -18,15 +18,6 @@ __all__ = ["HttpExchange", "TestResponse"]
 _HIGH_WATER = 64 * 1024
 
 
-async def _chunks(body: bytes | AsyncIterable[bytes]) -> AsyncIterator[tuple[bytes, bool]]:
-    if isinstance(body, bytes):
-        yield body, False
-        return
-    async for chunk in body:
-        yield chunk, True
-    yield b"", False
-
-
 class HttpExchange(Exchange):
     """An application at work on one HTTP request."""
 
@@ -44,7 +35,8 @@ class HttpExchange(Exchange):
         self.chunks: deque[bytes] = deque()
         self.complete = False
         self.upload_error: Exception | None = None
-        self._body = _chunks(body)
+        self._content = body if isinstance(body, bytes) else b""
+        self._upload = None if isinstance(body, bytes) else aiter(body)
         self._uploaded = False
         self._closed = asyncio.Event()
         self._drained = asyncio.Event()
@@ -62,7 +54,7 @@ class HttpExchange(Exchange):
         """Chunks of the body as the client makes them, and http.disconnect when the response or the client is gone."""
         if not self._uploaded and not self._closed.is_set():
             try:
-                body, more = await anext(self._body)
+                body, more = await self._next_chunk()
             except ClientDisconnect:
                 self.disconnect()
             except Exception as error:
@@ -73,6 +65,14 @@ class HttpExchange(Exchange):
                 return {"type": "http.request", "body": body, "more_body": more}
         await self._closed.wait()
         return {"type": "http.disconnect"}
+
+    async def _next_chunk(self) -> tuple[bytes, bool]:
+        if self._upload is None:
+            return self._content, False
+        try:
+            return await anext(self._upload), True
+        except StopAsyncIteration:
+            return b"", False
 
     def disconnect(self) -> None:
         """The client leaves: what the application sends from now on goes nowhere."""
