@@ -251,6 +251,7 @@ async def test_an_unread_body_is_not_waited_for(host: Any) -> None:
 
 async def test_nothing_is_received_before_it_is_read_when_the_client_waits_for_100(host: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(exchange, "SWEEP", 0.001)
+    monkeypatch.setattr(exchange, "PATIENCE", 10**6)
     swept, go_on = threading.Event(), threading.Event()
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -269,6 +270,15 @@ async def test_nothing_is_received_before_it_is_read_when_the_client_waits_for_1
     refused = host.client("POST", headers=client.scope["headers"])
     await host.run(host.bridge(answering([b"no"])), refused)
     assert (refused.receives, refused.body) == (0, b"no")
+
+
+async def test_a_client_that_waits_for_100_is_watched_in_the_end(host: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(exchange, "SWEEP", 0.001)
+    body = Endless(b"")
+    client = host.client("POST", headers=[(b"content-length", b"3"), (b"expect", b"100-continue")])
+    client.leave()
+    await host.run(host.bridge(answering(body)), client)
+    assert body.closed.is_set()
 
 
 def noting(method: Any, event: threading.Event) -> Any:
@@ -593,6 +603,37 @@ async def test_cancelling_the_request_ends_the_iteration(host: Any, running: boo
         await task
     if running:
         await wait_for(body.closed)
+
+
+async def test_nothing_is_sent_or_received_for_a_cancelled_request(host: Any) -> None:
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    errors: list[BaseException] = []
+
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        begun.set()
+        assert go_on.wait(10)
+        try:
+            start_response("200 OK", [])
+            yield b"x"
+            environ["wsgi.input"].read()
+        except OSError as error:
+            errors.append(error)
+            raise
+        finally:
+            ended.set()
+
+    client = host.client("POST", headers=[(b"transfer-encoding", b"chunked"), (b"expect", b"100-continue")])
+    task = asyncio.create_task(host.run(host.bridge(app), client))
+    await wait_for(begun)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    await wait_for(ended)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert client.sent == []
+    assert client.receives == 0
 
 
 async def test_what_receive_raises_is_raised_on(host: Any) -> None:

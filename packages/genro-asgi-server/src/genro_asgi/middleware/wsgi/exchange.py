@@ -16,6 +16,9 @@ OUTPUT_WINDOW = 512 * 1024
 CHUNK_COST = 64
 # Seconds between two looks at the running requests; whoever is seen twice gets a watch for the client's leave.
 SWEEP = 0.1
+# Reading makes a server say 100 Continue, so who waits for that is not watched before the application wants the body;
+# after so many sweeps he is, because clients do not wait for ever either.
+PATIENCE = 50
 # Seconds a full window is left alone before one more message is read to see whether the client is still there;
 # it doubles each time, so an endless answer to an unread upload keeps a handful of messages and no more.
 PEEK = 1.0
@@ -61,9 +64,9 @@ class Hub:
 
     def _sweep(self) -> None:
         for exchange in self.live:
-            if exchange.aged:
+            if exchange.age:
                 exchange.watch()
-            exchange.aged = True
+            exchange.age += 1
         self._timer = self.loop.call_later(SWEEP, self._sweep) if self.live else None
 
 
@@ -83,7 +86,7 @@ class Exchange:
 
     # Written by the loop.
     signalled = False  # set by the thread
-    aged = False
+    age = 0  # sweeps it has seen
     gone = False
     begun = False  # the head is sent
     sent = False  # all of it is
@@ -129,7 +132,7 @@ class Exchange:
                 self._room_wanted.set_result(None)
         if self.pump_task is not None:
             self._wake_pump()
-        elif self.committed and not self.ended:  # at the end the request's own coroutine wakes up, and sends
+        elif self.committed and not (self.ended or self.gone):  # at the end its own coroutine wakes up, and sends
             self.pump_task = self.hub.loop.create_task(self.pump())
 
     def _wake_pump(self) -> None:
@@ -139,8 +142,7 @@ class Exchange:
     def watch(self) -> None:
         """Read ahead as far as the window goes, and learn when the client leaves."""
         if self._reader is None and not self._deaf:
-            # Reading is what makes a server say 100 Continue: not before the application wants the body.
-            if self._polite and not self.begun and not (self.input is not None and self.input.asked):
+            if self._polite and not self.begun and self.age < PATIENCE and not (self.input and self.input.asked):
                 return
             self._reader = self.hub.loop.create_task(self._read())
 
@@ -158,7 +160,7 @@ class Exchange:
                     self.lose()
                     break
                 self._take_in(message.get("body", b""), message.get("more_body", False))
-                if self._deaf or (self._body_ended and not self.aged):
+                if self._deaf or (self._body_ended and not self.age):
                     break  # most requests end soon; those that do not are watched from the next sweep on
         except Exception as error:
             # A limit around us may raise its own answer in receive(): the request's coroutine raises it on.
@@ -214,6 +216,7 @@ class Exchange:
         self.hub.live.discard(self)
         if self.ended and self._reader is None and self.pump_task is None and self.input is None:
             return
+        self._deaf = True
         if not self.ended:
             self.lose()
         elif self.input is not None:
