@@ -691,6 +691,32 @@ async def test_background_functions_have_threads_of_their_own() -> None:
     assert [name.rpartition("_")[0] for name in names] == ["genro-background"]
 
 
+@pytest.mark.asyncio
+async def test_event_streams_end_with_their_last_event_when_the_server_drains() -> None:
+    from collections.abc import AsyncIterator
+
+    from genro_asgi.sse import SseEvent, SseResponse
+
+    async def endless() -> AsyncIterator[str]:
+        yield "first"
+        await asyncio.Event().wait()
+
+    class Events(AsgiServer):
+        @route()
+        async def index(self) -> Response:
+            return SseResponse(endless(), last_event=SseEvent("bye", event="end"))
+
+    server = Events()
+    async with AsyncClient(server) as client, client.stream("GET", "/") as answer:
+        pieces = aiter(answer)
+        assert b"first" in await anext(pieces)
+        draining = asyncio.ensure_future(server.drain())
+        rest = b"".join([piece async for piece in pieces])
+        await draining
+    assert b"event: end" in rest
+    assert b"data: bye" in rest
+
+
 def test_configuration_mistakes_stop_the_boot_in_one_line() -> None:
     with pytest.raises(ConfigError, match=r"auth\.bearer\.x"):
         AsgiServer(auth={"bearer": {"x": {"tags": "a"}}})

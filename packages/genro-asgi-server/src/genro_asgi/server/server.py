@@ -34,6 +34,7 @@ from genro_asgi.server.server_app import ServerApplication
 from genro_asgi.server.server_config import ServerConfig
 from genro_asgi.server.sweeper import Sweeper
 from genro_asgi.server.websocket_endpoint import refuse_websocket
+from genro_asgi.sse import SseResponse
 from genro_asgi.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["AsgiServer", "RouteInfo"]
@@ -417,6 +418,10 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         """Take no more work, wait for what is in flight up to `seconds`, then cancel it."""
         self.set_draining(True)
         deadline = asyncio.get_running_loop().time() + (self.grace if seconds is None else seconds)
+        for request in self.request_registry:
+            answer = getattr(request, "sending", None)
+            if isinstance(answer, SseResponse):
+                answer.stop()  # its last event tells the client to come back elsewhere
         await self._wait_until(deadline)
         for request in list(self.request_registry.live.values()):
             if isinstance(request, HttpRequest):
