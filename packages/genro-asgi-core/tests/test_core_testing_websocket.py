@@ -67,6 +67,15 @@ async def test_messages_go_both_ways() -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_application_waits_for_the_client() -> None:
+    async with connect(echoing([])) as ws:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await ws.send_text("x")
+        assert await ws.receive_text() == "x"
+
+
+@pytest.mark.asyncio
 async def test_the_handshake_is_as_a_server_makes_it() -> None:
     seen: list[Scope] = []
 

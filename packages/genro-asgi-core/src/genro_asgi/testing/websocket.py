@@ -16,10 +16,20 @@ __all__ = ["WebSocketDenied", "WebSocketSession"]
 
 
 class WebSocketDenied(WebSocketDisconnect):
-    """The handshake was refused, with this response."""
+    """The handshake was refused, with this response; `answered` when the application made it, and not the server."""
 
-    def __init__(self, status_code: int, headers: Headers, content: bytes, code: int = 1006, reason: str = "") -> None:
+    def __init__(
+        self,
+        status_code: int,
+        headers: Headers,
+        content: bytes,
+        code: int = 1006,
+        reason: str = "",
+        *,
+        answered: bool = False,
+    ) -> None:
         super().__init__(code, reason)
+        self.answered = answered
         self.status_code = status_code
         self.headers = headers
         self.content = content
@@ -144,7 +154,7 @@ class WebSocketSession(Exchange):
             await self.cancel()
             raise
         if self._denied and self._denial:
-            raise WebSocketDenied(*self._denial, self._denial_body)
+            raise WebSocketDenied(*self._denial, self._denial_body, answered=True)
         if self.close_code is not None:
             raise WebSocketDenied(403, Headers(), b"", self.close_code, self.close_reason)
         if self.error is not None:
