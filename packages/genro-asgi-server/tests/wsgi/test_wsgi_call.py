@@ -196,7 +196,7 @@ async def test_exc_info_replaces_the_head_while_nothing_was_sent(host: Any) -> N
         try:
             raise KeyError("x")
         except KeyError:
-            start_response("503 Busy", [("X-Second", "2")], sys.exc_info())
+            start_response("503 Busy", response_headers=[("X-Second", "2")], exc_info=sys.exc_info())
         return [b"sorry"]
 
     client = await host.ask(app)

@@ -339,6 +339,18 @@ async def test_a_refused_body_is_refused_whatever_the_application_makes_of_it(ho
     assert client.status == 413
 
 
+async def test_a_body_over_the_limit_that_nobody_reads_harms_nobody(host: Any) -> None:
+    client = host.client("POST", headers=[(b"transfer-encoding", b"chunked")]).feed(b"x" * 12, True)
+    await host.run(host.bridge(answering([b"fine"]), max_body=10), client)
+    assert (client.status, client.body) == (200, b"fine")
+
+
+async def test_a_body_shorter_than_announced_is_400(host: Any, caplog: Any) -> None:
+    client = await host.post(reading, b"abc", headers=[(b"content-length", b"10")])
+    assert (client.status, client.body) == (400, b"The request body ended before its Content-Length.")
+    assert "the WSGI request POST / was refused with 400" in caplog.text
+
+
 async def test_without_a_limit_anything_passes(host: Any) -> None:
     assert (await host.post(reading, b"x" * 20_000_000)).body == b"20000000"
 

@@ -19,6 +19,7 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 logger = logging.getLogger("genro_asgi.wsgi")
 
 _TEXTS = {
+    400: b"The request body ended before its Content-Length.",
     408: b"The request body took too long to arrive.",
     413: b"The request body is too large.",
     500: b"Internal Server Error",
@@ -80,7 +81,7 @@ class WsgiCall(Exchange):
             logger.exception("close() of the WSGI response to %s failed", self.what)
 
     def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
+        self, status: str, response_headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         """PEP 3333, "The start_response() Callable"."""
         if exc_info is not None:
@@ -91,7 +92,7 @@ class WsgiCall(Exchange):
                 exc_info = None  # the traceback holds this frame
         elif self.head is not None:
             raise RuntimeError("start_response() was called twice; call it again with exc_info only")
-        self.head = parse_head(status, headers)
+        self.head = parse_head(status, response_headers)
         return self.write
 
     def write(self, data: bytes, /) -> None:
@@ -180,10 +181,10 @@ class WsgiCall(Exchange):
     def _fail(self, error: BaseException) -> None:
         """Answer 500, or what the body is at fault for; once the head is out, the answer can only break off."""
         fault = self.input.fault if self.input is not None else 0
-        if self.gone or isinstance(error, ClientGone):
-            logger.info("the client of %s left: %r", self.what, error)
-        elif fault:
+        if fault and not self.gone:
             logger.warning("the WSGI request %s was refused with %d", self.what, fault)
+        elif self.gone or isinstance(error, ClientGone):
+            logger.info("the client of %s left: %r", self.what, error)
         else:
             logger.error("the WSGI application failed at %s", self.what, exc_info=error)
         if self.committed:

@@ -176,7 +176,7 @@ class Exchange:
         self._body_ended = not more
         if self.input is not None:
             self.input.feed(data, more)
-            self._deaf = self.input.fault == 413
+            self._deaf = self.input.failed
 
     async def _wait_for_room(self, body: WsgiInput, seconds: float) -> None:
         self._room_wanted = self.hub.loop.create_future()

@@ -4,7 +4,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from genro_asgi.middleware.wsgi.gate import ClientGone, Gate
+from genro_asgi.middleware.wsgi.gate import Gate
 
 __all__ = ["WINDOW", "WsgiInput"]
 
@@ -12,15 +12,19 @@ __all__ = ["WINDOW", "WsgiInput"]
 WINDOW = 256 * 1024
 
 
-class BodyTooLarge(OSError):
-    """The body is over the limit; what came beyond it was not kept."""
+class BodyRefused(OSError):
+    """The body itself is at fault, and `status` is what the answer will have."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class WsgiInput(io.BufferedIOBase):
     """The body of a request. The loop feeds it, one thread reads it, and neither gets far ahead of the other.
 
     It ends where Content-Length says, or where the client ends it. A body that is cut short is never passed off as
-    whole: the read that misses bytes raises ClientGone, an OSError.
+    whole: the read that misses bytes raises an OSError.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class WsgiInput(io.BufferedIOBase):
         self._rest = b""
         self._at = 0
         self.asked = False
-        #: The status of the answer when the body itself is at fault: 408 or 413.
+        #: The status of the answer, once the application has met with a body that is at fault.
         self.fault = 0
 
     # -- the loop's side
@@ -63,13 +67,17 @@ class WsgiInput(io.BufferedIOBase):
         """Whether a paused sender should go on."""
         return self._received - self._taken < WINDOW // 2
 
+    @property
+    def failed(self) -> bool:
+        """Whether nothing more is taken in."""
+        return self._error is not None
+
     def feed(self, body: bytes, more: bool) -> None:
         """Take in what has arrived."""
         if self._length is not None and self._received + len(body) > self._length:
             body = body[: self._length - self._received]
         if self._limit is not None and self._received + len(body) > self._limit:
-            self.fault = 413
-            self.fail(BodyTooLarge(f"the request body is over {self._limit} bytes; send less, or raise max_body"))
+            self.fail(BodyRefused(413, f"the request body is over {self._limit} bytes; send less, or raise max_body"))
             return
         if body:
             self._chunks.append(body)
@@ -77,7 +85,7 @@ class WsgiInput(io.BufferedIOBase):
         if self._received == self._length or (not more and self._length is None):
             self.complete = True
         elif not more:
-            self.fail(ClientGone())
+            self.fail(BodyRefused(400, f"the request body ended after {self._received} of {self._length} bytes"))
         if self._ready():
             self._gate.open()
 
@@ -105,6 +113,8 @@ class WsgiInput(io.BufferedIOBase):
             elif complete:
                 return False
             elif self._error is not None:
+                if isinstance(self._error, BodyRefused):
+                    self.fault = self._error.status
                 raise self._error
             else:
                 self._wait(min(wanted, WINDOW))
