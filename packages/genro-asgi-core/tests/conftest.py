@@ -16,13 +16,7 @@ class Engine:
     dumps: Callable[[Any], bytes]
 
 
-@pytest.fixture(
-    params=[
-        "stdlib",
-        pytest.param("orjson", marks=pytest.mark.skipif(find_spec("orjson") is None, reason="orjson is an extra")),
-    ],
-    scope="session",
-)
+@pytest.fixture(params=["stdlib", "orjson"] if find_spec("orjson") else ["stdlib"], scope="session")
 def engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "orjson":
         fast = import_module("genro_asgi.jsoncodec.fast")

@@ -58,6 +58,9 @@ def test_reading_leaves_the_scope_alone() -> None:
 @pytest.mark.parametrize("scope", [{}, {"headers": None}, {"headers": []}])
 def test_a_scope_may_have_no_headers(scope: dict[str, object]) -> None:
     assert headers_from_scope(scope).raw == []
+    assert Headers(scope=scope).raw == []
+    MutableHeaders(scope=scope)["a"] = "1"
+    assert scope["headers"] == [(b"a", b"1")]
 
 
 def test_a_scope_gives_its_headers_in_lower_case() -> None:

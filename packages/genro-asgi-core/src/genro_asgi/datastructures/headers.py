@@ -63,7 +63,7 @@ class Headers(Mapping[str, str]):
         if headers is not None:
             self._list = _encode(headers)
         elif scope is not None:
-            self._list = list(scope["headers"])
+            self._list = list(scope.get("headers") or ())
         else:
             self._list = [] if raw is None else raw
 
