@@ -354,7 +354,7 @@ async def test_a_timeout_kills_and_replaces_the_worker(processes: Make, exit_wat
     with pytest.raises(ExecutorTimeoutError, match=r"offload_jobs.spin ran longer than 0.1 s in executor 'p'"):
         await job
     await until(lambda: not alive(pid))
-    assert await pool.run(jobs.add, 1) == 1
+    assert await pool.options(timeout=10).run(jobs.add, 1) == 1
     assert outcomes(pool) == {"submitted": 2, "completed": 1, "timed_out": 1}
     assert pool.metrics()["replaced"] == 1
     await pool.shutdown()
