@@ -324,3 +324,21 @@ def test_calls_sent_ahead_for_a_loop_that_closed() -> None:
     assert asyncio.run(again()) == 1
     assert outcomes(pool) == {"submitted": 3, "completed": 1, "cancelled": 2}
     asyncio.run(pool.shutdown())
+
+
+@pytest.mark.asyncio
+async def test_what_a_dead_worker_leaves_goes_to_a_free_one(processes: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when no other worker can be started in its place."""
+    pool = processes(max_workers=2)
+    await pool.warm_up()
+    one, other = pool.run(jobs.hang), pool.run(jobs.hang, 0.3)
+    pid = await running(one)
+    await running(other)
+    later = [pool.run(jobs.add, number) for number in range(2)]
+    os.kill(pid, signal.SIGSTOP)
+    one.lane.on_frame(one.lane, wire.RESULT, pickle.dumps("played", 5))
+    await other
+    monkeypatch.setattr(pool._fleet, "hire", lambda: None)
+    os.kill(pid, signal.SIGKILL)
+    assert await asyncio.wait_for(asyncio.gather(one, *later), 15) == ["played", 0, 1]
+    assert pool.workers == 1

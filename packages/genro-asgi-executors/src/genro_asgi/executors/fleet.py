@@ -40,7 +40,7 @@ class FleetOwner(Protocol):
 
 
 class Fleet:
-    """Workers of one event loop, replaced when they end, within `size`."""
+    """Workers of one event loop, replaced when they end."""
 
     def __init__(
         self,
@@ -146,10 +146,10 @@ class Fleet:
     def retire(self, worker: WorkerProcess) -> None:
         """A worker has said that it leaves: replace it."""
         self._part_with(worker)
-        self._give_back(worker)
         worker.leaving = True
         assert self.loop is not None
         self.loop.call_later(GRACE, self._hurry, worker)
+        self._give_back(worker)
         self._replace()
 
     def dispose(self, worker: WorkerProcess) -> None:
@@ -157,8 +157,8 @@ class Fleet:
         worker.job = None
         self._part_with(worker)
         worker.kill()
-        self._replace()
         self._give_back(worker)
+        self._replace()
 
     async def close(self) -> None:
         """Let the free workers go, kill the others, and wait until all are buried."""
@@ -243,7 +243,6 @@ class Fleet:
         job = self.take_ahead(worker)
         if job is not None:
             self._owner.on_return(job)
-            self._owner.on_free()
 
     def _replace(self) -> None:
         self.replaced += 1
@@ -251,6 +250,7 @@ class Fleet:
             self.hire()
         except ExecutorError as exc:
             self._despair(exc)
+        self._owner.on_free()  # others may be free for what it leaves behind
 
     def _hurry(self, worker: WorkerProcess) -> None:
         if worker in self.leaving:

@@ -4,7 +4,7 @@ import asyncio
 import math
 import os
 import pickle
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
 from time import monotonic
@@ -17,8 +17,8 @@ from genro_asgi.executors.fleet import Fleet, remote_error
 from genro_asgi.executors.inflow import Inflow
 from genro_asgi.executors.job import CallOptions, Job, OnCancel
 from genro_asgi.executors.process import WorkerProcess
-from genro_asgi.executors.reference import parcel, reference, refuse_nameless
-from genro_asgi.executors.worker import in_worker, parcel as pack
+from genro_asgi.executors.reference import call_as_sent, items_as_sent, parcel, reference, refuse_nameless
+from genro_asgi.executors.worker import in_worker
 
 __all__ = ["LocalExecutor", "in_worker"]
 
@@ -103,7 +103,7 @@ class LocalExecutor(BaseExecutor):
             self._refuse(self._tally)
         payload = self._parcel(fn, args, kwargs)
         if self.bypass:
-            return self._inline(fn, partial(_as_sent, fn, payload), options)
+            return self._inline(fn, partial(call_as_sent, fn, payload), options)
         return self._enqueue(fn, payload, options, None)
 
     async def launch_stream(
@@ -114,7 +114,7 @@ class LocalExecutor(BaseExecutor):
             self._refuse(self._tally)
         payload = self._parcel(fn, args, kwargs)
         if self.bypass:
-            async with aclosing(self._inline_stream(fn, partial(_items_as_sent, fn, payload), options)) as items:
+            async with aclosing(self._inline_stream(fn, partial(items_as_sent, fn, payload), options)) as items:
                 async for item in items:
                     yield item
             return
@@ -387,15 +387,3 @@ def _unpack(data: bytes, fn: object, what: str) -> Any:
         return pickle.loads(data)
     except Exception as exc:
         raise ExecutorError(f"{what} of {describe(fn)} cannot be rebuilt on this side: {exc!r}") from exc
-
-
-def _as_sent(fn: Callable[..., Any], payload: bytes) -> Any:
-    """A call as a worker would make it: with copies of the arguments, and of the result."""
-    _, args, kwargs = pickle.loads(payload)
-    return pickle.loads(pack(fn(*args, **kwargs), fn, "the result"))
-
-
-def _items_as_sent(fn: Callable[..., Any], payload: bytes) -> Iterator[Any]:
-    _, args, kwargs = pickle.loads(payload)
-    for item in fn(*args, **kwargs):
-        yield pickle.loads(pack(item, fn, "an item"))

@@ -82,6 +82,11 @@ class WorkerProcess:
         self._slot = 0
         if os.name != "posix" or getattr(sys, "frozen", False):
             raise ExecutorError("worker processes need a POSIX system and an interpreter; use kind='thread' instead")
+        self._start()
+        self._sock.setblocking(False)
+        self._exit_fd = _exit_fd(self._process.pid)
+
+    def _start(self) -> None:
         with ExitStack() as ours, ExitStack() as theirs:
             try:
                 self._sock, sock = socket.socketpair()
@@ -98,8 +103,6 @@ class WorkerProcess:
             except OSError as exc:
                 raise ExecutorError(f"a worker process cannot be started: {exc}") from exc
             ours.pop_all()  # they stay open while it lives
-        self._sock.setblocking(False)
-        self._exit_fd = _exit_fd(self._process.pid)
 
     @property
     def pid(self) -> int:

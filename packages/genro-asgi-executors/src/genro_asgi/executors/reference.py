@@ -3,12 +3,13 @@
 import inspect
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from genro_asgi.executors import wire
 from genro_asgi.executors.decorator import refuse_async
 from genro_asgi.executors.errors import ExecutorError, describe
+from genro_asgi.executors.worker import parcel as pack
 
 
 def refuse_nameless(fn: Callable[..., Any]) -> None:
@@ -75,3 +76,16 @@ def _named(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
         return list(inspect.signature(fn).bind(*args, **kwargs).arguments.items())
     except (TypeError, ValueError):
         return [*((str(index), value) for index, value in enumerate(args, 1)), *kwargs.items()]
+
+
+def call_as_sent(fn: Callable[..., Any], payload: bytes) -> Any:
+    """A call as a worker would make it: with copies of the arguments, and of the result."""
+    _, args, kwargs = pickle.loads(payload)
+    return pickle.loads(pack(fn(*args, **kwargs), fn, "the result"))
+
+
+def items_as_sent(fn: Callable[..., Any], payload: bytes) -> Iterator[Any]:
+    """A stream as a worker would make it."""
+    _, args, kwargs = pickle.loads(payload)
+    for item in fn(*args, **kwargs):
+        yield pickle.loads(pack(item, fn, "an item"))
