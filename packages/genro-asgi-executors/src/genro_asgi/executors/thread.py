@@ -135,12 +135,14 @@ class ThreadExecutor(BaseExecutor):
 
     def _call(self, lane: Lane) -> None:
         """Wake a thread when none is awake; until the loop's next turn it takes all jobs that are short."""
-        if not self._backlog:
-            lane.calling = False
-            return
-        if len(self._crew.idle) == len(self._crew.threads):
+        waiting = len(self._backlog)
+        if waiting and len(self._crew.idle) == len(self._crew.threads):
             self._crew.wake()
-        lane.loop.call_soon(self._call_more, lane)
+            waiting -= 1
+        if waiting:
+            lane.loop.call_soon(self._call_more, lane)
+        else:
+            lane.calling = False
 
     def _call_more(self, lane: Lane) -> None:
         """What still waits one turn later waits behind something slow: a thread for each."""
