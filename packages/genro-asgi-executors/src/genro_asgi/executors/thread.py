@@ -19,6 +19,9 @@ from genro_asgi.executors.job import CallOptions, Job
 from genro_asgi.executors.metrics import Tally
 from genro_asgi.executors.pull import END, Pull
 
+# Turns of the loop a job may wait for others to come before a thread is woken for all of them.
+MAX_GATHERING = 10
+
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -133,9 +136,15 @@ class ThreadExecutor(BaseExecutor):
             job.timer = loop.call_later(options.timeout, self._expire, job)
         return job
 
-    def _call(self, lane: Lane) -> None:
-        """Wake a thread when none is awake; until the loop's next turn it takes all jobs that are short."""
+    def _call(self, lane: Lane, seen: int = 1, turns: int = 0) -> None:
+        """Wake a thread when none is awake; until the loop's next turn it takes all jobs that are short.
+
+        While each turn brings more jobs it waits for the next: one wake-up of a thread, and one of the loop, for all.
+        """
         waiting = len(self._backlog)
+        if waiting > seen and turns < MAX_GATHERING:
+            lane.loop.call_soon(self._call, lane, waiting, turns + 1)
+            return
         if waiting and len(self._crew.idle) == len(self._crew.threads):
             self._crew.wake()
             waiting -= 1
