@@ -12,7 +12,8 @@ def test_an_immutable_one_reads(both: MultiDict) -> None:
     frozen = ImmutableMultiDict(both)
     assert frozen.multi_items() == [("a", "1"), ("b", "2"), ("a", "3")]
     assert (frozen["a"], frozen.getlist("a"), len(frozen)) == ("3", ["1", "3"], 2)
-    assert frozen == ImmutableMultiDict([("a", "3"), ("a", "1"), ("b", "2")])
+    assert frozen == ImmutableMultiDict([("b", "2"), ("a", "1"), ("a", "3")])
+    assert frozen != ImmutableMultiDict([("a", "3"), ("a", "1"), ("b", "2")])
     assert frozen != ImmutableMultiDict([("a", "1")])
     assert frozen != [("a", "1")]
     assert repr(frozen) == "ImmutableMultiDict([('a', '1'), ('b', '2'), ('a', '3')])"

@@ -99,7 +99,7 @@ def test_the_sources_are_starlettes() -> None:
     assert QueryParams(expected) == expected
     assert QueryParams({"a": "123"}, b=456) == expected
     assert QueryParams() == QueryParams("")
-    assert QueryParams("a=1&a=2") == QueryParams("a=2&a=1")
+    assert QueryParams("a=1&a=2&b=3") == QueryParams("b=3&a=1&a=2") != QueryParams("a=2&a=1&b=3")
     assert QueryParams("a=1") != {"a": "1"}
     assert QueryParams(a="1") == QueryParams("a=1")
 

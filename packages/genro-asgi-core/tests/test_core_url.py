@@ -62,6 +62,11 @@ def test_a_long_query_can_be_changed() -> None:
     assert str(url.remove_query_params("a0")).count("&") == 1998
 
 
+@pytest.mark.parametrize("hostname", ["::1", "[::1]"])
+def test_an_address_is_bracketed_once(hostname: str) -> None:
+    assert str(URL("https://[fe::2]:8443/a").replace(hostname=hostname)) == "https://[::1]:8443/a"
+
+
 def test_components_make_a_url() -> None:
     assert URL(scheme="https", netloc="example.org", path="/a") == "https://example.org/a"
     assert URL(scheme="http", hostname="h", port=81) == "http://h:81"
@@ -94,6 +99,15 @@ def scope(**extra: Any) -> dict[str, Any]:
         ({"path": "/api", "root_path": "/api", "query_string": b""}, "/api"),
         ({"path": "/x", "root_path": "/api", "query_string": b""}, "/api/x"),
         ({"path": "/apix", "root_path": "/api", "query_string": b""}, "/api/apix"),
+        ({"path": "/a\\b", "query_string": b""}, "/a%5Cb"),
+        ({"path": "//google.com/a", "query_string": b""}, "/%2Fgoogle.com/a"),
+        ({"path": "//google.com/a", "query_string": b"", "server": ("h", 80)}, "http://h//google.com/a"),
+        ({"path": "http://google.com/a", "query_string": b""}, "/http://google.com/a"),
+        ({"path": "@google.com", "query_string": b"", "server": ("h", 80)}, "http://h/@google.com"),
+        ({"path": "", "query_string": b"", "server": ("h", 80)}, "http://h"),
+        ({"server": ("[::1]", 80)}, "http://[::1]/path?abc=123"),
+        ({"server": ("h", 1), "headers": [(b"host", b"x:65536")]}, "http://h:1/path?abc=123"),
+        ({"server": ("::1", 80), "headers": [(b"host", b"[:::]")]}, "http://[::1]/path?abc=123"),
         ({"path": "/caffè a?b#c%d\n", "query_string": b""}, "/caffè a%3Fb%23c%25d%0A"),
     ],
 )
@@ -114,7 +128,19 @@ def test_a_path_never_runs_into_the_rest(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["example.org", "example.org:80", "127.0.0.1:1", "[::1]", "[fe80::1]:443", "a_b", "x%41"]
+    "host",
+    [
+        "example.org",
+        "example.org:80",
+        "127.0.0.1:1",
+        "[::1]",
+        "[fe80::1]:443",
+        "a_b",
+        "x%41",
+        "h:",
+        "h:00065535",
+        "[v1.f]",
+    ],
 )
 def test_hosts(host: str) -> None:
     assert is_host(host)
@@ -122,7 +148,30 @@ def test_hosts(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["", ":80", "a b", "a/b", "a@b", "a?b", "a#b", "a:b", "a:1:2", "[::1", "::1", "a\n", "a\\b", "%zz", "è", "[v1]"],
+    [
+        "",
+        ":80",
+        "a b",
+        "a/b",
+        "a@b",
+        "a?b",
+        "a#b",
+        "a:b",
+        "a:1:2",
+        "[::1",
+        "::1",
+        "a\n",
+        "a\\b",
+        "%zz",
+        "è",
+        "[v1]",
+        "h:65536",
+        "h:100000",
+        "[:::]",
+        "[::ffff:999.0.0.1]",
+        "[1.2.3.4]",
+        "[V1.f]",
+    ],
 )
 def test_what_is_no_host(host: str) -> None:
     assert not is_host(host)

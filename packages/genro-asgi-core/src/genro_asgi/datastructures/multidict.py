@@ -1,6 +1,7 @@
 """Dictionaries that keep every value of a key, in order; plain lookup gives the last one."""
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from operator import itemgetter
 from typing import Any, Self, TypeVar
 
 __all__ = ["ImmutableMultiDict", "MultiDict"]
@@ -57,10 +58,8 @@ class ImmutableMultiDict(Mapping[K, V_co]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, type(self)):
             return False
-        try:
-            return sorted(self._list) == sorted(other._list)
-        except TypeError:  # uploads have no order
-            return self._list == other._list
+        # The order of the keys is of no matter, that of the values of one key is.
+        return sorted(self._list, key=itemgetter(0)) == sorted(other._list, key=itemgetter(0))
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -15,16 +15,30 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 # RFC 3986, 3.2: a name or an IP literal, and a port.
 _HOST = re.compile(
-    r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?",
+    r"(?:\[(?:(?P<ip6>[0-9A-Fa-f:.]+)|v[0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+)\]"
+    r"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::0*(?P<port>[0-9]{0,5}))?",
 )
 
-# Inside a decoded path these would end it, or be dropped by parsers; all else stays readable.
-_PATH_ESCAPES = {code: quote(chr(code)) for code in (*range(32), 127, *b"?#%")}
+# Inside a decoded path these would end it, or be dropped or taken for a slash; all else stays readable.
+_PATH_ESCAPES = {code: quote(chr(code)) for code in (*range(32), 127, *b"?#%\\")}
 
 
 def is_host(text: str) -> bool:
     """Whether a text can be a Host header: a name or an address with an optional port (RFC 3986)."""
-    return _HOST.fullmatch(text) is not None
+    match = _HOST.fullmatch(text)
+    if match is None or int(match["port"] or 0) > 65535:
+        return False
+    return match["ip6"] is None or _is_ip6(match["ip6"])
+
+
+def _is_ip6(text: str) -> bool:
+    from ipaddress import IPv6Address  # slow to import, and hardly ever needed
+
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _scope_url(scope: Scope) -> str:
@@ -34,8 +48,13 @@ def _scope_url(scope: Scope) -> str:
         path = root_path + path
     query = scope.get("query_string") or b""
     url: str = path.translate(_PATH_ESCAPES) + ("?" + query.decode("utf-8", "replace") if query else "")
+    # What a client writes as its path must not be read as a host, whether there is one before it or not.
+    if path and not path.startswith("/"):
+        url = "/" + url
     netloc = _scope_netloc(scope, scheme)
-    return f"{scheme}://{netloc}{url}" if netloc else url
+    if netloc:
+        return f"{scheme}://{netloc}{url}"
+    return "/%2F" + url[2:] if url.startswith("//") else url
 
 
 def _scope_netloc(scope: Scope, scheme: str) -> str:
@@ -48,7 +67,7 @@ def _scope_netloc(scope: Scope, scheme: str) -> str:
     host, port = scope.get("server") or ("", None)
     if not host or port is None:  # no server, or a unix socket
         return ""
-    host = f"[{host}]" if ":" in host else host
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return host if port == _DEFAULT_PORTS.get(scheme) else f"{host}:{port}"
 
 
@@ -137,6 +156,8 @@ class URL:
             hostname = self.netloc.rpartition("@")[2]
             if not hostname.endswith("]"):
                 hostname = hostname.rsplit(":", 1)[0]
+        elif ":" in hostname and _is_ip6(hostname):
+            hostname = f"[{hostname}]"
         netloc: str = hostname if port is None else f"{hostname}:{port}"
         if username is None:
             return netloc
@@ -181,6 +202,10 @@ class URLPath(str):
     def __new__(cls, path: str, protocol: str = "", host: str = "") -> "URLPath":
         if protocol not in ("", "http", "websocket"):
             raise ValueError(f'Unknown protocol {protocol!r}; use "http", "websocket" or "".')
+        path = path.replace("\\", "%5C")
+        if path.startswith("//"):
+            # As the beginning of a URL these would be followed by a host.
+            path = "/%2F" + path[2:]
         self = super().__new__(cls, path)
         self.protocol = protocol
         self.host = host
