@@ -36,6 +36,7 @@ from genro_asgi.datastructures.state import State
 from genro_asgi.datastructures.url import URL
 from genro_asgi.delivery import Runner
 from genro_asgi.exceptions import ClientDisconnect, HTTPBadRequest
+from genro_asgi.jsoncodec import dumps
 from genro_asgi.limits import Limits
 from genro_asgi.media_types import parse_parameters
 from genro_asgi.request_view import Request
@@ -696,19 +697,39 @@ def route_path(scope: Mapping[str, Any]) -> str:
 
 
 class MsgRequest(BaseRequest):
-    """One WSX message: it arrives complete, over a WebSocket or NATS."""
+    """One WSX message: it arrives complete, over a WebSocket or NATS; only the items of a client's stream follow."""
 
-    scope: Scope | None = None
+    # As in HttpRequest: what each call touches stands in slots.
+    __slots__ = ("_parsed", "_response", "_tytx", "created_at", "endpoint", "extra", "phase", "scope", "task")
+
+    limits: Limits = DEFAULT_LIMITS
+    max_body: int | None = None
     websocket: Any = None
-    client: Any = None
     transport_type: str = "websocket"
-    _id: str = ""
-    _method: str = ""
-    _path: str = "/"
-    _headers: dict[str, str]
-    _cookies: dict[str, str]
-    _query: dict[str, Any]
-    _data: Any = None
+    body_read: bool = True
+    #: Why the server cancels this call: `deadline` or `shutdown`.
+    cancelled: str | None = None
+    ticks: int = 0
+    swept_phase: str = ""
+    timer: asyncio.TimerHandle | None = None
+    #: Whether the authenticator is asked for each call, and not only for the connection.
+    has_credentials: bool = False
+    #: Deadlines of messages are kept by the session they came in.
+    has_deadline: bool = False
+    _id: str | None = None
+
+    def __init__(self) -> None:
+        # The WSX handler writes the same lines out instead of calling this.
+        #: The message itself: its fields, and for calls of a session the way to answer them.
+        self._parsed: Any = None
+        self.scope: Scope | None = None
+        self.created_at: float = 0.0
+        self.task: asyncio.Task[Any] | None = None
+        self.endpoint: Any = None
+        self.extra = False
+        self.phase: str = "handler"
+        self._response: Response | None = None
+        self._tytx: str | None = None
 
     async def init(
         self,
@@ -735,60 +756,127 @@ class MsgRequest(BaseRequest):
                 raise ValueError(f"WSX message missing required '{name}' field")
         self.scope, self.websocket, self.transport_type = scope, websocket, transport_type
         self.server = server if server is not None else self.server
-        self.client = None if scope is None else scope.get("client")
         self.created_at = self.created_at or time()
-        self._take(parsed)
-
-    def _take(self, parsed: Any) -> None:
-        self._external_id = parsed.id
-        self._id = str(uuid.uuid4())
-        self._method = parsed.method.upper()
-        self._path = parsed.path or "/"
-        self._headers = dict(parsed.headers or {})
-        self._cookies = dict(parsed.cookies or {})
-        self._query = dict(parsed.query or {})
-        self._data = parsed.data
+        self._parsed = parsed
         if parsed.typed:
             self._tytx = parsed.transport
 
     @property
+    def message(self) -> Any:
+        """The message as it was parsed."""
+        return self._parsed
+
+    @property
     def id(self) -> str:
-        """A UUID of the server; the message's own id is `external_id`."""
+        """A UUID of the server, made on first use; the message's own id is `external_id`."""
+        if self._id is None:
+            self._id = str(uuid.uuid4())
         return self._id
+
+    @property
+    def external_id(self) -> str | None:
+        """The id of the message, or what was set."""
+        return self._external_id or self._parsed.id
+
+    @external_id.setter
+    def external_id(self, value: str | None) -> None:
+        self._external_id = value
+
+    @property
+    def response(self) -> "Response":
+        """The answer under construction: status, headers and cookies set here are sent with the handler's result."""
+        if self._response is None:
+            from genro_asgi.msg_response import MsgResponse
+
+            self._response = MsgResponse()
+        return self._response
+
+    @property
+    def client(self) -> Any:
+        """The peer's address as the scope has it."""
+        return None if self.scope is None else self.scope.get("client")
 
     @property
     def method(self) -> str:
         """The method, upper case."""
-        return self._method
+        method: str = self._parsed.method
+        return method.upper()
 
     @property
     def path(self) -> str:
         """The path of the message."""
-        return self._path
+        return self._parsed.path or "/"
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers of the message."""
-        return self._headers
+        return self._parsed.headers or {}
 
     @property
     def cookies(self) -> dict[str, str]:
         """The cookies of the message."""
-        return self._cookies
+        return self._parsed.cookies or {}
 
     @property
     def query(self) -> dict[str, Any]:
         """The query of the message."""
-        return self._query
+        return self._parsed.query or {}
 
     def query_values(self) -> dict[str, Any]:
         """The query as a binder wants it."""
-        return self._query
+        return self._parsed.query or {}
 
     @property
     def data(self) -> Any:
         """The data of the message."""
-        return self._data
+        return self._parsed.data
+
+    @property
+    def body(self) -> bytes:
+        """The data as bytes: those of bytes and texts, else JSON; empty without data."""
+        data = self._parsed.data
+        if data is None or isinstance(data, bytes):
+            return data or b""
+        return data.encode() if isinstance(data, str) else dumps(data)
+
+    async def stream(self) -> AsyncIterator[Any]:
+        """Yield the items of the client's stream as they come; without a stream the data, when there is any."""
+        chunks = getattr(self._parsed, "chunks", None)
+        if chunks is None:
+            if self._parsed.data is not None:
+                yield self._parsed.data
+            return
+        from genro_asgi.wsx.pump import iterate
+
+        async for item in iterate(chunks):
+            yield item
+
+    def may_have_body(self) -> bool:
+        """False: whatever there is, is here."""
+        return False
+
+    def auth_scope(self) -> Scope:
+        """The scope an authenticator reads: that of the handshake."""
+        return self.scope or {"type": "websocket", "headers": []}
+
+    def start_deadline(self, seconds: float | None) -> None:
+        """Cancel the handler after `seconds`."""
+        if seconds is not None and self.task is not None:
+            self.extra = True
+            self.timer = self.task.get_loop().call_later(seconds, self.cancel, "deadline")
+
+    def cancel(self, reason: str) -> None:
+        """Cancel the task that answers this call, once."""
+        if self.cancelled is None and self.task is not None:
+            self.cancelled = reason
+            self.task.cancel()
+
+    @property
+    def session(self) -> Any:
+        """The session of this client; RuntimeError where no session middleware is configured."""
+        if self.scope is None or "session" not in self.scope:
+            return super().session
+        return self.scope["session"]
 
     @property
     def transport(self) -> str:
