@@ -6,21 +6,23 @@ from genro_asgi.exceptions import HTTPBadRequest, HTTPException
 
 __all__ = ["parse_ranges"]
 
-_SPEC = re.compile(r"([0-9]{0,30})-([0-9]{0,30})")
+_SPEC = re.compile(r"[ \t]*+([0-9]{0,30})[ \t]*+-[ \t]*+([0-9]{0,30})[ \t]*+")
 
 
 def parse_ranges(header: str, size: int, max_ranges: int = 100) -> list[tuple[int, int]] | None:
     """The wanted parts of `size` bytes as (start, end) pairs, in order, overlapping ones joined.
 
-    None is the whole file: another unit than bytes, or more than `max_ranges` parts. Raises HTTPBadRequest for what
-    is no range, and HTTPException 416 when no part lies in the file.
+    None is the whole file: another unit than bytes, or more than `max_ranges` parts. What is no range is passed over.
+    Raises HTTPBadRequest when nothing else is there, or a range ends before it starts, and HTTPException 416 when no
+    part lies in the file.
     """
     unit, equals, specs = header.partition("=")
     if not equals:
         raise HTTPBadRequest("The Range header is malformed.")
     if unit.strip().lower() != "bytes" or specs.count(",") >= max_ranges:
         return None
-    wanted = [_bounds(spec.strip(" \t"), size) for spec in specs.split(",") if spec.strip(" \t")]
+    matches = [_SPEC.fullmatch(spec) for spec in specs.split(",")]
+    wanted = [_bounds(match, size) for match in matches if match is not None and any(match.groups())]
     if not wanted:
         raise HTTPBadRequest("The Range header is malformed.")
     inside = sorted((start, end) for start, end in wanted if start < end)
@@ -30,11 +32,8 @@ def parse_ranges(header: str, size: int, max_ranges: int = 100) -> list[tuple[in
     return _joined(inside)
 
 
-def _bounds(spec: str, size: int) -> tuple[int, int]:
+def _bounds(match: re.Match[str], size: int) -> tuple[int, int]:
     """The start and end of one part; an empty one when it lies outside of the file."""
-    match = _SPEC.fullmatch(spec)
-    if match is None or spec == "-":
-        raise HTTPBadRequest("The Range header is malformed.")
     first, last = match.groups()
     if not first:
         return max(size - int(last), 0), size

@@ -115,8 +115,7 @@ class FileResponse(Response):
             known = dict(headers)
             if is_not_modified(asked, known[b"etag"], known[b"last-modified"]):
                 return 304, [pair for pair in headers if pair[0] in _IN_304], []
-        # RFC 9110, 14.2: only GET has ranges.
-        if b"range" not in asked or method == "HEAD":
+        if b"range" not in asked:
             return whole
         known = dict(headers)
         if not range_still_applies(asked.get(b"if-range"), known[b"etag"], known[b"last-modified"]):
@@ -183,10 +182,10 @@ def _partial(headers: list[HeaderPair], ranges: list[tuple[int, int]], size: int
     kind = dict(kept).get(b"content-type", b"application/octet-stream")
     segments: list[Segment] = []
     for start, end in ranges:
-        opening = b"\r\n--" if segments else b"--"
         where_text = b"Content-Range: bytes %d-%d/%d" % (start, end - 1, size)
-        segments.append((b"%b%b\r\nContent-Type: %b\r\n%b\r\n\r\n" % (opening, boundary, kind, where_text), start, end))
-    segments.append((b"\r\n--%b--" % boundary, 0, 0))
+        segments.append((b"--%b\r\nContent-Type: %b\r\n%b\r\n\r\n" % (boundary, kind, where_text), start, end))
+        segments.append((b"\r\n", 0, 0))
+    segments.append((b"--%b--" % boundary, 0, 0))
     length = sum(len(head) + end - start for head, start, end in segments)
     kept = [pair for pair in kept if pair[0] != b"content-type"]
     return 206, [*kept, length_pair(length), (b"content-type", b"multipart/byteranges; boundary=" + boundary)], segments
