@@ -9,7 +9,16 @@ from typing import Any
 from genro_asgi.exceptions import ClientDisconnect
 from genro_asgi.types import Message, Receive, Scope, Send
 
-__all__ = ["Runner", "ThreadedIterator", "close_source", "run_while_connected", "send_tells", "tell"]
+__all__ = [
+    "Begun",
+    "Runner",
+    "ThreadedIterator",
+    "begin",
+    "close_source",
+    "run_while_connected",
+    "send_tells",
+    "tell",
+]
 
 #: Runs a blocking function elsewhere: `await run(function, *args)`.
 Runner = Callable[..., Awaitable[Any]]
@@ -80,6 +89,28 @@ class ThreadedIterator(AsyncIterator[Any]):
                 close = getattr(part, "close", None)
                 if close is not None:
                     close()
+
+
+class Begun(AsyncIterator[Any]):
+    """An async iterator whose first item was taken already, and comes first again."""
+
+    def __init__(self, first: Any, rest: AsyncIterator[Any]) -> None:
+        self._first = first
+        self._rest = rest
+
+    async def __anext__(self) -> Any:
+        first, self._first = self._first, _END
+        return await anext(self._rest) if first is _END else first
+
+    async def aclose(self) -> None:
+        """Close what is left."""
+        await close_source(self._rest)
+
+
+async def begin(pieces: Any, run: Runner) -> Begun:
+    """Run a generator up to its first piece: what it raises or sets until then still decides about the answer."""
+    source = pieces if isinstance(pieces, AsyncIterator) else ThreadedIterator(pieces, run)
+    return Begun(await anext(source, _END), source)
 
 
 async def close_source(*sources: Any) -> None:

@@ -7,13 +7,14 @@ waiting (a body to read, a password to hash, a thread to run in) it hands back a
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from genro_routes import is_result_wrapper
 from genro_routes.core.routing import ResultWrapper
 from genro_toolbox import tags_match
 
+from genro_asgi.delivery import begin
 from genro_asgi.exceptions import (
     HTTPBadRequest,
     HTTPException,
@@ -51,6 +52,8 @@ ROUTER_ERRORS: dict[str, Callable[[], HTTPException]] = {
 
 #: The value of a path nobody answers; no exception is made for it, it is the commonest answer of all.
 NOT_FOUND: Any = object()
+
+_GENERATORS = frozenset((AsyncGeneratorType, GeneratorType))
 
 # A wrapped value is no plain value: it must never be taken for text.
 ENCODERS[ResultWrapper] = None
@@ -208,6 +211,8 @@ class Dispatcher:
 
     async def settle(self, request: BaseRequest, value: Any) -> Response:
         """The response of a value, after the hooks have seen it."""
+        if value.__class__ in _GENERATORS:
+            value = await begin(value, self.server.handlers.run)
         response = self.to_response(request, value)
         return await self.run_after(request, response) if self.after else response
 

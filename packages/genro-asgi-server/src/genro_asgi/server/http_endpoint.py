@@ -1,12 +1,13 @@
 """The HTTP endpoint: ASGI messages to a request, the dispatcher's answer back to ASGI messages."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from time import time
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType
 from typing import Any
 
 from genro_asgi.body import check_length, decode_json
+from genro_asgi.delivery import Begun
 from genro_asgi.exceptions import (
     HTTPException,
     HTTPGatewayTimeout,
@@ -26,7 +27,7 @@ from genro_asgi.request import (
     RequestRegistry,
     current_request,
 )
-from genro_asgi.response import Response, error_response
+from genro_asgi.response import Response, StreamingResponse, error_response
 from genro_asgi.server.dispatcher import NOT_FOUND, Dispatcher
 from genro_asgi.server.routes import RouteTable
 from genro_asgi.server.sweeper import Sweeper
@@ -53,6 +54,11 @@ _NO_HEADERS: tuple[tuple[bytes, ...], tuple[bytes, ...]] = ((), ())
 
 _not_found = error_response(HTTPNotFound())
 NOT_FOUND_HEADERS, NOT_FOUND_BODY = tuple(_not_found.raw_headers), _not_found.body
+
+_OCTETS = (b"content-type", b"application/octet-stream")
+#: Stands for every stream that needs no response of its own, once it has begun.
+_PIECES = StreamingResponse(())
+_PIECES.started = True
 
 #: What the reason of a cancellation tells the client, when there still is one.
 _CANCELLED: dict[str, Callable[[], HTTPException]] = {
@@ -228,6 +234,14 @@ class HttpEndpoint:
                         await send({"type": START, "status": 404, "headers": list(NOT_FOUND_HEADERS)})
                         await send({"type": BODY, "body": NOT_FOUND_BODY})
                         return
+                    if (
+                        value.__class__ is AsyncGeneratorType
+                        and quick
+                        and request._response is None
+                        and request._tytx is None
+                    ):
+                        await self._send_pieces(request, value, send)
+                        return
                     await self._send_value(request, value, send)
                     return
                 try:
@@ -293,6 +307,34 @@ class HttpEndpoint:
             if answer is not None:
                 return answer
         return self.dispatcher.enter(request, request.path, scope["method"], True)
+
+    async def _send_pieces(self, request: HttpRequest, pieces: AsyncGenerator[Any, None], send: Send) -> None:
+        """A generator's pieces, where nobody wants to see a response first: what StreamingResponse.respond does."""
+        first = await anext(pieces, b"")
+        if request._response is not None:
+            await self._send_value(request, Begun(first, pieces), send)
+            return
+        request.phase = "sending"
+        try:
+            await send({"type": START, "status": 200, "headers": [request.endpoint.media_type_pair or _OCTETS]})
+            request.sending = _PIECES
+            body = first if first.__class__ is bytes else _PIECES.encode_piece(first)
+            if body:
+                await send({"type": BODY, "body": body, "more_body": True})
+            async for piece in pieces:
+                await send({
+                    "type": BODY,
+                    "body": piece if piece.__class__ is bytes else _PIECES.encode_piece(piece),
+                    "more_body": True,
+                })  # fmt: skip
+            await send({"type": BODY, "body": b"", "more_body": False})
+        except OSError as error:
+            if pieces.ag_frame is None:
+                raise  # the generator's own failure
+            raise ClientDisconnect("The client left before the answer was complete.") from error
+        finally:
+            if pieces.ag_frame is not None:
+                await pieces.aclose()
 
     async def _send_value(self, request: HttpRequest, value: Any, send: Send) -> None:
         await self._send_response(request, await self.dispatcher.settle(request, value), send)
