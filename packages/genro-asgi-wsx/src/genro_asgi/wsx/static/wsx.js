@@ -1,0 +1,1235 @@
+// WSX/1 for browsers and Node: typed RPC over one WebSocket. No dependencies, no build step.
+//
+//   import { connect } from "/_server/resource/wsx.js";
+//   const wsx = await connect("/", { auth: { authorization: "Bearer ..." } });
+//   const order = await wsx.get("/orders/42");
+//   for await (const { event, data } of wsx.subscribe("/orders/*")) console.log(event, data);
+
+const PREFIX = "WSX://";
+const MARK = "::JS";
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "SUBSCRIBE", "EXEC"];
+const TYPED_FIELDS = ["query", "data", "cookies"];
+const MAX_DEPTH = 64;
+const WINDOW = 32; // items a sender may be ahead of its reader when nobody said otherwise
+const BUFFER = 2 ** 20; // bytes a socket may hold back before streams wait
+const LONGEST = 2 ** 31 - 1; // milliseconds a timer can wait
+
+/** What a peer said no with, or what went wrong on the way; `retry` is true only where no handler has run. */
+export class WsxError extends Error {
+  constructor(text, { status = 400, code = "MALFORMED", retry = false, details, id = null, pointer = "" } = {}) {
+    super(pointer ? `${text} (at ${pointer})` : text);
+    Object.assign(this, { name: "WsxError", status, code, retry, details, id, pointer });
+  }
+
+  /** The error that a response reports. */
+  static from({ id, status, data }) {
+    const { error, detail, code, retry, details } = Object(data);
+    const text = String(error ?? detail ?? (typeof data === "string" ? data : `status ${status}`));
+    return new WsxError(text, { id, status, code: code ?? `HTTP_${status}`, retry: retry === true, details });
+  }
+}
+
+const fault = (text, options) => new WsxError(text, options);
+const TITLES = { 404: "Not Found", 409: "Conflict", 499: "Client Closed Request", 500: "Internal Server Error",
+  503: "Service Unavailable", 504: "Gateway Timeout" };
+// The status and name of what either side may say.
+const CANCELLED = { status: 499, code: "CANCELLED" };
+const DEADLINE = { status: 504, code: "DEADLINE" };
+const DISCONNECTED = { status: 503, code: "DISCONNECTED" };
+const GAP = { status: 500, code: "STREAM_GAP" };
+
+// -- typed values (WSX/1, section 4)
+
+let GivenBig;
+
+/** Read decimals as instances of this class: big.js, or another one that reads and writes their text. */
+export function useBig(Big) {
+  GivenBig = Big;
+}
+
+const bigClass = () => GivenBig ?? globalThis.Big;
+
+const DECIMAL = /^[+-]?(?:(\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d{1,6}))?$/;
+
+/** A decimal number as its text, where there is no big.js: compares as a number, adds as a text, keeps every digit. */
+export class Decimal {
+  constructor(value) {
+    this.text = String(value);
+    const [match, whole = "", fraction, bare, exponent = 0] = DECIMAL.exec(this.text) ?? [];
+    if (match === undefined) throw new RangeError("is not a decimal number");
+    const part = fraction ?? bare ?? "";
+    if (Math.abs(exponent - part.length) > 400 || (whole + part).replace(/^0+/, "").length > 4300) {
+      throw new RangeError("has an exponent beyond 400 or more than 4300 digits");
+    }
+    Object.freeze(this);
+  }
+
+  toString() {
+    return this.text;
+  }
+
+  toJSON() {
+    return this.text;
+  }
+
+  [Symbol.toPrimitive](hint) {
+    return hint === "number" ? Number(this.text) : this.text;
+  }
+}
+
+const CLOCK = "(?:[01]\\d|2[0-3]):[0-5]\\d(?::[0-5]\\d(?:\\.\\d{1,6})?)?";
+const OFFSET = "Z|[+-](?:[01]\\d|2[0-3]):[0-5]\\d";
+const DATETIME = new RegExp(`^(\\d{4}-\\d\\d-\\d\\d)T(${CLOCK})(${OFFSET})?$`);
+const TIME = new RegExp(`^(${CLOCK})(${OFFSET})?$`);
+
+/**
+ * A Date that knows what it is: `D` a day (midnight UTC), `H` a time of day (of 1970-01-01, UTC), `DHZ` a moment,
+ * `DH` a moment that came without a zone. It keeps the microseconds it came with until it is changed.
+ */
+export class TypedDate extends Date {
+  #micros;
+  #at;
+  #offset;
+
+  constructor(type, value, micros = 0, offset = "") {
+    super(value);
+    this.type = type;
+    this.#micros = micros;
+    this.#at = this.getTime();
+    this.#offset = offset;
+  }
+
+  /** The text of its literal. */
+  toJSON() {
+    const iso = this.toISOString();
+    if (iso.length !== 24 || iso < "0001") throw new RangeError("is not within the years 1 to 9999");
+    if (this.type === "D") return iso.slice(0, 10);
+    const micros = this.#micros && this.getTime() === this.#at ? String(this.#micros).padStart(3, "0") : "";
+    return this.type === "H" ? iso.slice(11, 23) + micros + this.#offset : `${iso.slice(0, 23)}${micros}Z`;
+  }
+
+  // A day is the same day everywhere, and so is a time of day.
+  toLocaleDateString(locales, options) {
+    return super.toLocaleDateString(locales, this.type === "D" ? { timeZone: "UTC", ...options } : options);
+  }
+
+  toLocaleTimeString(locales, options) {
+    return super.toLocaleTimeString(locales, this.type === "H" ? { timeZone: "UTC", ...options } : options);
+  }
+}
+
+function dayOf(text) {
+  const day = /^\d{4}-\d\d-\d\d$/.test(text) ? new Date(`${text}T00:00:00Z`) : new Date(NaN);
+  if (Number.isNaN(day.getTime()) || day.toISOString().slice(0, 10) !== text || text < "0001") {
+    throw new RangeError("is not a date written YYYY-MM-DD");
+  }
+  return day.getTime();
+}
+
+function clockOf(text) {
+  const [hours, minutes, seconds = "0", fraction = ""] = text.split(/[:.]/);
+  const micros = Number(fraction.padEnd(6, "0"));
+  const millis = ((hours * 60 + Number(minutes)) * 60 + Number(seconds)) * 1000 + Math.floor(micros / 1000);
+  return [millis, micros % 1000];
+}
+
+function offsetOf(text = "Z") {
+  if (text === "Z") return 0;
+  return (text[0] === "-" ? -1 : 1) * clockOf(text.slice(1))[0];
+}
+
+/** The day written YYYY-MM-DD. */
+export const date = (text) => new TypedDate("D", dayOf(text));
+
+/** The time of day written HH:MM[:SS[.ffffff]], with Z or an offset or nothing. */
+export function time(text) {
+  const [, clock, offset] = TIME.exec(text) ?? [];
+  if (clock === undefined) throw new RangeError("is not a time written HH:MM:SS.sss");
+  return new TypedDate("H", ...clockOf(clock), offset);
+}
+
+/** The moment written YYYY-MM-DDTHH:MM[:SS[.ffffff]] with Z, an offset or nothing; or what `new Date` takes. */
+export function datetime(value, type = "DHZ") {
+  if (typeof value !== "string") return new TypedDate(type, value);
+  const [, day, clock, offset] = DATETIME.exec(value) ?? [];
+  if (day === undefined) throw new RangeError("is not a date and time written YYYY-MM-DDTHH:MM:SS.sssZ");
+  const [millis, micros] = clockOf(clock);
+  const moment = new TypedDate(type, dayOf(day) + millis - offsetOf(offset), micros);
+  moment.toJSON(); // an offset may lead out of the years there are
+  return moment;
+}
+
+function readInteger(text) {
+  if (!/^[+-]?\d{1,4300}$/.test(text)) throw new RangeError("is not an integer of at most 4300 digits");
+  return Number.isSafeInteger(Number(text)) ? Number(text) : BigInt(text);
+}
+
+function readFloat(text) {
+  const value = /^[+-]?\d{1,400}(?:\.\d{0,400})?(?:[eE][+-]?\d{1,4})?$/.test(text) ? Number(text) : NaN;
+  if (!Number.isFinite(value)) throw new RangeError("is not a finite number");
+  return value;
+}
+
+function readBytes(text) {
+  if (text.length % 4 || !/^[A-Za-z0-9+/]*={0,2}$/.test(text)) throw new RangeError("is not base64");
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+function writeBytes(bytes) {
+  let letters = "";
+  for (let at = 0; at < bytes.length; at += 0x8000) letters += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
+  return btoa(letters);
+}
+
+function readWord(words) {
+  return (text) => {
+    if (!Object.hasOwn(words, text)) throw new RangeError(`is not ${Object.keys(words).join(" or ") || "empty"}`);
+    return words[text];
+  };
+}
+
+const READERS = {
+  N: (text) => {
+    const value = new Decimal(text);
+    return bigClass() ? new (bigClass())(text) : value;
+  },
+  D: date,
+  DHZ: (text) => datetime(text),
+  DH: (text) => datetime(text, "DH"),
+  H: time,
+  L: readInteger,
+  R: readFloat,
+  B: readWord({ true: true, false: false }),
+  NN: readWord({ "": null }),
+  RAW: readBytes,
+  T: (text) => text,
+};
+const LITERAL = new RegExp(`^(.*)::(${Object.keys(READERS).join("|")})$`, "s");
+// QS is read by other implementations without being asked, so it counts when writing.
+const LOOKS_TYPED = new RegExp(`::(?:${Object.keys(READERS).join("|")}|QS)$`);
+
+function endsInCapital(text) {
+  const last = text.charCodeAt(text.length - 1);
+  return last >= 65 && last <= 90;
+}
+
+/** The literal of a value that JSON has no form for, and its suffix; undefined for any other value. */
+function literalOf(value) {
+  if (typeof value === "bigint") return [String(value), "L"];
+  if (value instanceof Decimal || (bigClass() && value instanceof bigClass())) return [String(value), "N"];
+  if (value instanceof ArrayBuffer) return [writeBytes(new Uint8Array(value)), "RAW"];
+  if (value instanceof Uint8Array) return [writeBytes(value), "RAW"];
+  if (!(value instanceof Date)) return undefined;
+  if (value instanceof TypedDate) return [value.toJSON(), value.type === "DH" ? "DHZ" : value.type];
+  // As genro-tytx has it: midnight is a day, and what happened on 1970-01-01 a time of day.
+  const day = value.getTime() / 86_400_000;
+  const type = Math.floor(day) === 0 ? (day ? "H" : "DHZ") : Number.isInteger(day) ? "D" : "DHZ";
+  return [new TypedDate(type, value).toJSON(), type];
+}
+
+/** The value as JSON can hold it; `out.marked` says whether there are typed strings in it. */
+function plain(value, out, depth) {
+  if (typeof value === "string") {
+    if (!out.typed || !endsInCapital(value) || !LOOKS_TYPED.test(value)) return value;
+    out.marked = true;
+    return `${value}::T`;
+  }
+  if (typeof value === "bigint" && Number.isSafeInteger(Number(value))) return Number(value);
+  if (typeof value !== "bigint" && (value === null || typeof value !== "object")) return value;
+  const literal = literalOf(value);
+  if (literal) {
+    if (!out.typed) return literal[0];
+    out.marked = true;
+    return literal.join("::");
+  }
+  if (!depth) throw new RangeError(`the value has more than ${MAX_DEPTH} levels, or holds itself`);
+  if (typeof value.toJSON === "function") return plain(value.toJSON(), out, depth - 1);
+  if (value instanceof Set) return plain([...value], out, depth);
+  if (Array.isArray(value)) return value.map((item) => plain(item, out, depth - 1));
+  const entries = value instanceof Map ? [...value] : Object.entries(value);
+  return Object.fromEntries(entries.map(([name, item]) => [name, plain(item, out, depth - 1)]));
+}
+
+/** Turn the typed strings of a parsed document into values, in place; the WsxError says where a bad one is. */
+function hydrate(value, path, id) {
+  if (typeof value === "string") {
+    const [, literal, suffix] = (endsInCapital(value) && LITERAL.exec(value)) || [];
+    if (suffix === undefined) return value;
+    try {
+      return READERS[suffix](literal);
+    } catch (error) {
+      const pointer = path.map((key) => `/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
+      throw fault(`${JSON.stringify(value.slice(0, 40))} ${error.message}`, { code: "BAD_VALUE", pointer, id });
+    }
+  }
+  if (value !== null && typeof value === "object") {
+    for (const key of Object.keys(value)) {
+      path.push(key);
+      value[key] = hydrate(value[key], path, id);
+      path.pop();
+    }
+  }
+  return value;
+}
+
+const TOKENS = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/gs;
+const HELD = `\u0000${Math.random()}:`;
+
+/** As JSON.parse, but integers that a number cannot hold become BigInt. */
+function parseJson(text) {
+  if (!/\d{16}/.test(text)) return JSON.parse(text);
+  const exact = (token) => !/^-?[1-9]\d{15,}$/.test(token) || Number.isSafeInteger(Number(token));
+  const held = text.replace(TOKENS, (token) => (exact(token) ? token : JSON.stringify(HELD + token)));
+  return JSON.parse(held, (_, value) => {
+    if (typeof value !== "string" || !value.startsWith(HELD)) return value;
+    const integer = BigInt(value.slice(HELD.length));
+    if (integer < -(2n ** 63n) || integer >= 2n ** 64n) throw new SyntaxError("an integer has more than 64 bits");
+    return integer;
+  });
+}
+
+/** Throw for what JSON.parse lets pass: too many levels, numbers out of range, half of a surrogate pair. */
+function checkTree(value, depth, escaped) {
+  if (typeof value === "number" && !Number.isFinite(value)) throw fault("a number is out of range");
+  if (typeof value === "string" && escaped && /\p{Surrogate}/u.test(value)) throw fault("half of a surrogate pair");
+  if (value === null || typeof value !== "object") return;
+  if (!depth) throw fault("there are too many levels");
+  for (const [key, item] of Object.entries(value)) {
+    if (escaped) checkTree(key, 0, true);
+    checkTree(item, depth - 1, escaped);
+  }
+}
+
+/** A value as a TYTX text: `{"price":"9.90::N"}::JS`, or `9.90::N` alone. */
+export function toTytx(value) {
+  const literal = typeof value === "bigint" && Number.isSafeInteger(Number(value)) ? undefined : literalOf(value);
+  if (literal) return literal.join("::");
+  const out = { typed: true, marked: false };
+  const document = plain(value, out, MAX_DEPTH);
+  if (typeof document === "string" && out.marked) return document;
+  return JSON.stringify(document) + (out.marked ? MARK : "");
+}
+
+/** The value of a TYTX text, in quotes as it travels over HTTP or not; WsxError when it cannot be read. */
+export function fromTytx(text) {
+  if (text.endsWith(MARK)) text = text.slice(0, -MARK.length);
+  else if (LITERAL.test(text)) return hydrate(text, []);
+  try {
+    return hydrate(parseJson(text), []);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    if (text.length > 2 && text.startsWith('"') && text.endsWith('"')) return fromTytx(text.slice(1, -1));
+    throw fault(error.message);
+  }
+}
+
+// -- messages (WSX/1, sections 1 to 3)
+
+const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+
+/** What each field must be; what a check returns takes the place of the value. */
+const CHECKS = {
+  id: (id) => need(readableId({ id }) !== null, "a string of 1 to 128 characters") && id,
+  method(method) {
+    need(typeof method === "string", "a string");
+    const name = method.toUpperCase() === "WSK" ? "POST" : method.toUpperCase();
+    return need(METHODS.includes(name), `one of ${METHODS.join(", ")}`, { status: 405, code: "BAD_METHOD" }) && name;
+  },
+  path(path) {
+    need(typeof path === "string", "a string");
+    const full = path.startsWith("/") ? path : `/${path}`;
+    need(full.length <= 2048 && !full.includes("?") && !CONTROL.test(full) && !full.split("/").includes(".."),
+      "at most 2048 characters without a query part, a segment '..' and control characters");
+    return full;
+  },
+  headers(headers) {
+    need(isObject(headers), "an object");
+    const pairs = Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]);
+    need(pairs.every(([name, value]) => /^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name) && typeof value === "string"
+      && !CONTROL.test(value)), "an object of strings by name");
+    const size = pairs.reduce((sum, [name, value]) => sum + name.length + value.length, 0);
+    need(pairs.length <= 64 && size <= 8192, "at most 64 fields of 8 KiB", { status: 431, code: "HEADERS_TOO_LARGE" });
+    return Object.fromEntries(pairs);
+  },
+  cookies(cookies, { method }) {
+    const good = (value) => !Array.isArray(value) && !(method && isObject(value));
+    return need(isObject(cookies) && Object.values(cookies).every(good), "an object of strings by name") && cookies;
+  },
+  query: (query) => need(isObject(query), "an object") && query,
+  status: (status) => whole(status, 100, 599),
+  timeout: (timeout) => whole(timeout, 1),
+  credit: (credit) => whole(credit, 0),
+  seq: (seq) => whole(seq, 0),
+  stream: (stream) => flag(stream),
+  tytx: (tytx) => flag(tytx),
+};
+
+function need(holds, text, options) {
+  if (!holds) throw fault(`must be ${text}`, { code: "BAD_ENVELOPE", ...options });
+  return true;
+}
+
+function whole(value, least, most = 2 ** 53) {
+  need(Number.isInteger(value) && value >= least && value <= most, `a whole number from ${least} to ${most}`);
+  return value;
+}
+
+function flag(value) {
+  need(typeof value === "boolean", "true or false");
+  return value;
+}
+
+function checkEnvelope(fields) {
+  for (const name of Object.keys(CHECKS)) {
+    if (fields[name] === undefined || fields[name] === null) continue;
+    try {
+      fields[name] = CHECKS[name](fields[name], fields);
+    } catch ({ message, status, code }) {
+      throw fault(`${name} ${message}`, { status, code, pointer: `/${name}`, id: readableId(fields) });
+    }
+  }
+}
+
+function readableId({ id }) {
+  return typeof id === "string" && id.length >= 1 && id.length <= 128 ? id : null;
+}
+
+/** The id of a message that is broken, where it comes first in it. */
+function leadingId(text) {
+  const [, id] = /^(?:WSX:\/\/)?\s*\{\s*"id"\s*:\s*"([^"\\\x00-\x1f]{1,128})"/.exec(text.slice(0, 640)) ?? [];
+  return id ?? null;
+}
+
+function kindOf({ id = null, method = null, path, status = null, seq = null, credit = null, ...rest }) {
+  if (method !== null) {
+    if (status !== null) throw fault("the message has both a method and a status", { id });
+    return id === null ? "event" : "request";
+  }
+  if (status !== null) return "response";
+  if (id !== null && seq !== null) return "chunk";
+  const others = [path, rest.headers, rest.cookies, rest.query, rest.data, rest.timeout, rest.stream];
+  if (id !== null && credit !== null && others.every((value) => value === undefined || value === null)) return "grant";
+  throw fault("the message is no request, response, chunk or grant", { code: "BAD_ENVELOPE", id });
+}
+
+function textOf(data) {
+  const bytes = new Uint8Array(data);
+  const [first] = bytes;
+  const isMap = (first >= 0x80 && first <= 0x8f) || first === 0xde || first === 0xdf;
+  if (isMap) throw fault("MessagePack is not spoken here; send text", { status: 501, code: "UNSUPPORTED" });
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw fault("the text is not UTF-8", { id: leadingId(new TextDecoder().decode(bytes.subarray(0, 640))) });
+  }
+}
+
+/** Read one message: its kind, its fields with typed values read, and the form it had; WsxError when it is wrong. */
+export function decode(data, { maxBytes = 2 ** 20 } = {}) {
+  const size = typeof data === "string" ? data.length : data.byteLength;
+  if (size > maxBytes || (typeof data === "string" && size * 3 > maxBytes && utf8Length(data) > maxBytes)) {
+    const id = typeof data === "string" ? leadingId(data) : null;
+    throw fault(`the message is longer than ${maxBytes} bytes`, { status: 413, code: "TOO_LARGE", id });
+  }
+  const text = typeof data === "string" ? data : textOf(data);
+  const prefixed = text.startsWith(PREFIX);
+  if (!prefixed && text[0] !== "{") throw fault("the text begins neither with WSX:// nor with {");
+  const marked = text.endsWith(MARK);
+  const body = text.slice(prefixed ? PREFIX.length : 0, marked ? -MARK.length : undefined);
+  let fields;
+  try {
+    fields = parseJson(body);
+    need(isObject(fields), "a JSON object", { code: "MALFORMED" });
+    checkTree(fields, MAX_DEPTH, /\\u[dD][89a-fA-F]/.test(body));
+  } catch (error) {
+    throw fault(`the message is malformed: ${error.message}`, { id: leadingId(body) });
+  }
+  checkEnvelope(fields);
+  const contentType = fields.headers?.["content-type"] ?? "";
+  const typed = marked || fields.tytx === true || contentType.toLowerCase().includes("tytx");
+  for (const name of typed ? TYPED_FIELDS : []) {
+    if (name in fields) fields[name] = hydrate(fields[name], [name], fields.id);
+  }
+  return { kind: kindOf(fields), fields, form: { typed, prefixed } };
+}
+
+const utf8Length = (text) => new TextEncoder().encode(text).length;
+
+/** The text of a message; fields that are undefined are left out. */
+export function encode(fields, { typed = true, prefixed = true } = {}) {
+  const out = { typed, marked: false };
+  const entries = Object.entries(fields).map(([name, value]) =>
+    [name, TYPED_FIELDS.includes(name) ? plain(value, out, MAX_DEPTH - 1) : value]);
+  return (prefixed ? PREFIX : "") + JSON.stringify(Object.fromEntries(entries)) + (out.marked ? MARK : "");
+}
+
+// -- streams (WSX/1, sections 8 and 9)
+
+function deferred() {
+  const parts = {};
+  parts.promise = new Promise((resolve, reject) => Object.assign(parts, { resolve, reject }));
+  parts.promise.catch(() => {}); // nobody need be waiting
+  return parts;
+}
+
+/** What a stream has brought and its reader has not taken: never more than the credit given. */
+class Inflow {
+  #items = [];
+  #readers = [];
+  #taken = 0;
+  #over = null;
+  #window;
+  #grant;
+  #stop;
+
+  /** `grant` gives the sender credit for more, `stop` tells it that the reader has left. */
+  constructor(window, grant, stop) {
+    this.#window = window;
+    this.#grant = grant;
+    this.#stop = stop;
+  }
+
+  put(item) {
+    if (this.#over) return;
+    this.#items.push(item);
+    this.#serve();
+  }
+
+  /** Nothing more will come; what is still here is read first, unless an error cuts it off. */
+  end(error, { now = false } = {}) {
+    if (this.#over) return;
+    if (now) this.#items = [];
+    this.#over = { error };
+    this.#serve();
+  }
+
+  next() {
+    const reader = deferred();
+    this.#readers.push(reader);
+    this.#serve();
+    return reader.promise;
+  }
+
+  async return() {
+    if (!this.#over) this.#stop();
+    this.end(undefined, { now: true });
+    this.#items = [];
+    return { value: undefined, done: true };
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  #serve() {
+    while (this.#readers.length && this.#items.length) {
+      this.#readers.shift().resolve({ value: this.#items.shift(), done: false });
+      this.#taken += 1;
+      if (this.#taken * 2 >= this.#window && !this.#over) {
+        this.#grant(this.#taken);
+        this.#taken = 0;
+      }
+    }
+    while (this.#readers.length && this.#over) {
+      const { error } = this.#over;
+      this.#over = {};
+      if (error) this.#readers.shift().reject(error);
+      else this.#readers.shift().resolve({ value: undefined, done: true });
+    }
+  }
+}
+
+/** How many items a sender may still send. */
+class Credit {
+  #left;
+  #more = deferred();
+  #closed = deferred();
+
+  constructor(left) {
+    this.#left = left;
+  }
+
+  add(count) {
+    this.#left += count;
+    this.#more.resolve();
+  }
+
+  /** The receiver wants nothing more. */
+  close() {
+    this.#closed.resolve("closed");
+  }
+
+  /** Send the items of an async iterable while there is credit; false when the receiver did not want them all. */
+  async send(source, { room, say }) {
+    const iterator = source[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        if ((await Promise.race([this.#closed.promise, this.#takeOne(room)])) === "closed") return false;
+        const step = await Promise.race([this.#closed.promise, iterator.next()]);
+        if (step === "closed") return false;
+        if (step.done) return true;
+        say(step.value);
+      }
+    } finally {
+      Promise.resolve(iterator.return?.()).catch(() => {}); // one that waits for its own source may take its time
+    }
+  }
+
+  async #takeOne(room) {
+    while (this.#left < 1) {
+      this.#more = deferred();
+      await this.#more.promise;
+    }
+    this.#left -= 1;
+    await room();
+  }
+}
+
+// -- one connection (WSX/1, sections 6 to 8)
+
+/**
+ * Both sides of the calls of one connection, without its socket: frames come in by `receive`, and go out by `send`.
+ * `handlers` answer the calls of the peer by path, `room` is waited for before each item of a stream.
+ */
+export class Session {
+  #send;
+  #handlers;
+  #room;
+  #maxBytes;
+  #calls = new Map();
+  #served = new Map();
+  #count = 0;
+  #goaway = deferred();
+  /** Called when the last open call has ended. */
+  onidle = () => {};
+
+  constructor({ send, handlers = new Map(), room = async () => {}, maxBytes = 2 ** 24 }) {
+    this.#send = send;
+    this.#handlers = handlers;
+    this.#room = room;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Resolves with `{reason, after_ms, grace_ms}` when the peer wants the connection to end. */
+  get goaway() {
+    return this.#goaway.promise;
+  }
+
+  get idle() {
+    return this.#calls.size + this.#served.size === 0;
+  }
+
+  /**
+   * Call the peer; `response` of what is returned resolves with its terminal message. With `credit` the answer is a
+   * stream, read from `items`. Async-iterable `data` goes out as chunks. `timeout` is in milliseconds.
+   */
+  request(method, path, { query, data, headers, cookies, timeout, signal, credit } = {}) {
+    signal?.throwIfAborted();
+    const id = `c${(++this.#count).toString(36)}`; // no id of the peer looks like it, so that grants are clear
+    const chunks = data?.[Symbol.asyncIterator] ? data : null;
+    const ms = Number.isFinite(timeout) ? Math.max(1, Math.ceil(timeout)) : undefined;
+    const stream = chunks ? true : undefined;
+    const frame = encode(
+      { id, method, path, credit, headers, cookies, query, data: chunks ? undefined : data, timeout: ms, stream });
+    const call = { id, method, seq: 0, list: [], answer: deferred(), credit: new Credit(WINDOW) };
+    const grant = (count) => this.#say({ id, credit: count });
+    if (credit) call.items = new Inflow(credit, grant, () => this.cancel(call));
+    if (ms) {
+      const late = () => this.cancel(call, fault("There was no answer in time.", { ...DEADLINE, id }));
+      call.timer = setTimeout(late, Math.min(ms + 1000, LONGEST));
+    }
+    const leave = () => {
+      call.items?.end(signal.reason, { now: true });
+      this.cancel(call, signal.reason);
+    };
+    call.forget = () => signal?.removeEventListener("abort", leave);
+    signal?.addEventListener("abort", leave);
+    this.#calls.set(id, call);
+    this.#send(frame);
+    if (chunks) this.#upload(call, chunks);
+    return { id, response: call.answer.promise, items: call.items, cancel: (error) => this.cancel(call, error) };
+  }
+
+  /** Tell the peer something that it does not answer. */
+  notify(method, path, { query, data, headers } = {}) {
+    this.#say({ method, path, headers, query, data });
+  }
+
+  /** Give up a call, and tell the peer. */
+  cancel(call, error = fault("The call was cancelled.", { ...CANCELLED, id: call.id })) {
+    if (this.#calls.get(call.id) !== call) return;
+    this.notify("POST", "/_wsx/cancel", { data: { id: call.id } });
+    this.#fail(call, error);
+  }
+
+  /** The connection is gone: every call ends with the error. */
+  end(error) {
+    for (const call of this.#calls.values()) this.#fail(call, error);
+    for (const id of this.#served.keys()) this.#stop(id);
+  }
+
+  /** Take one frame of the peer. */
+  receive(frame) {
+    let message;
+    try {
+      message = decode(frame, { maxBytes: this.#maxBytes });
+    } catch (error) {
+      const call = this.#calls.get(error.id);
+      if (call) this.cancel(call, error);
+      else this.#refuse(error.id ?? null, error);
+      return;
+    }
+    const { kind, fields } = message;
+    if (kind === "response") this.#answered(fields);
+    else if (kind === "chunk") this.#chunk(fields);
+    else if (kind === "grant") (this.#served.get(fields.id) ?? this.#calls.get(fields.id))?.credit.add(fields.credit);
+    else this.#asked(fields);
+  }
+
+  #say(fields) {
+    this.#send(encode(fields));
+  }
+
+  // -- calls of ours
+
+  #close(call) {
+    this.#calls.delete(call.id);
+    clearTimeout(call.timer);
+    call.forget();
+    call.credit.close();
+    if (this.idle) this.onidle();
+  }
+
+  #fail(call, error) {
+    this.#close(call);
+    call.items?.end(error);
+    call.answer.reject(error);
+  }
+
+  async #upload(call, chunks) {
+    const { id } = call;
+    let seq = 0;
+    const say = (data) => this.#say({ id, seq: seq++, data, stream: true });
+    try {
+      if (await call.credit.send(chunks, { room: this.#room, say })) this.#say({ id, seq, stream: false });
+    } catch (error) {
+      this.cancel(call, error); // the source broke, or gave what has no form
+    }
+  }
+
+  #answered({ id, status, headers = {}, cookies = {}, data, stream, seq }) {
+    const call = this.#calls.get(id);
+    // Nobody waits for it, or it only says that there is more to come, or it has been here before.
+    if (!call || (stream && seq === undefined && data === undefined) || seq < call.seq) return;
+    if (seq > call.seq) {
+      this.cancel(call, fault(`Item ${call.seq} of the stream is missing.`, { ...GAP, id }));
+      return;
+    }
+    const streamed = stream || call.seq > 0 || seq !== undefined;
+    if (stream) call.seq += 1;
+    if (stream || (status < 400 && data !== undefined && data !== null)) {
+      if (call.items) call.items.put({ headers, data: data ?? null });
+      else if (streamed) call.list.push(data ?? null);
+    }
+    if (stream) return;
+    if (status >= 400) {
+      this.#fail(call, WsxError.from({ id, status, data }));
+      return;
+    }
+    this.#close(call);
+    call.items?.end();
+    call.answer.resolve({ status, headers, cookies, data: streamed ? call.list : (data ?? null) });
+  }
+
+  // -- calls of the peer
+
+  #asked(fields) {
+    const { id = null, path = "/", data = null } = fields;
+    const no = (status, code, text, retry) => {
+      if (id === null) console.warn(`wsx: event ${path}: ${text}`);
+      else this.#refuse(id, fault(text, { status, code, retry }));
+    };
+    if (path === "/_wsx/cancel") this.#stop(data?.id, fault("The call was cancelled.", CANCELLED));
+    else if (path === "/_wsx/goaway") this.#leave(data ?? {});
+    else if (path === "/_wsx/ping" && id !== null) this.#say({ id, status: 200, data: data ?? "pong" });
+    else if (this.#served.has(id)) no(409, "DUPLICATE_ID", "The id is in use.");
+    else if (!this.#handlers.has(path)) no(404, "NOT_FOUND", `There is no ${path}.`);
+    else if (this.#served.size >= 64) no(503, "OVERLOADED", "Too many calls are being served.", true);
+    else this.#serve(id, path, fields);
+  }
+
+  #leave(goaway) {
+    // A subscription moves to the next connection; other calls end here.
+    const error = fault("The server wants the connection to end.", DISCONNECTED);
+    for (const call of this.#calls.values()) if (call.method === "SUBSCRIBE") this.cancel(call, error);
+    this.#goaway.resolve(goaway);
+  }
+
+  async #serve(id, path, { method, query = {}, data = null, headers = {}, cookies = {}, timeout, credit, stream }) {
+    const control = new AbortController();
+    const key = id ?? Symbol(path); // an event is served like a call, and nobody is told
+    const served = { control, credit: new Credit(credit ?? Infinity), seq: 0 };
+    if (stream) served.chunks = new Inflow(WINDOW, (count) => this.#say({ id, credit: count }), () => {});
+    if (timeout) {
+      const late = () => this.#stop(key, fault("The time is over.", DEADLINE));
+      served.timer = setTimeout(late, Math.min(timeout, LONGEST));
+    }
+    this.#served.set(key, served);
+    const request = { id, method, path, query, headers, cookies, data: served.chunks ?? data, signal: control.signal };
+    let end;
+    try {
+      end = await this.#work(id, served, this.#handlers.get(path), request);
+    } catch (error) {
+      if (!(error instanceof WsxError || control.signal.aborted)) console.error(`wsx: ${method} ${path} failed`, error);
+      end = error;
+    }
+    if (this.#served.get(key) !== served) return; // it was stopped, and has been answered
+    this.#forget(key, served);
+    if (id === null) return;
+    if (typeof end === "string") this.#send(end);
+    else this.#refuse(id, end);
+  }
+
+  /** Run a handler; its last frame. */
+  async #work(id, served, handler, request) {
+    const result = await handler(request);
+    if (!result?.[Symbol.asyncIterator]) return encode({ id, status: 200, data: result });
+    let seq = 0;
+    const say = (data) => id !== null && this.#say({ id, status: 200, seq: seq++, data, stream: true });
+    await served.credit.send(result, { room: this.#room, say });
+    return encode({ id, status: 200, seq });
+  }
+
+  #forget(key, served) {
+    this.#served.delete(key);
+    clearTimeout(served.timer);
+    served.credit.close();
+    served.chunks?.end(undefined, { now: true });
+    if (this.idle) this.onidle();
+  }
+
+  #stop(key, error) {
+    const served = this.#served.get(key);
+    if (!served) return;
+    this.#forget(key, served);
+    served.control.abort();
+    if (error) this.#refuse(typeof key === "string" ? key : null, error);
+  }
+
+  #chunk({ id, seq, data = null, stream = false }) {
+    const served = this.#served.get(id);
+    if (!served?.chunks) return;
+    if (seq < served.seq) return;
+    if (seq > served.seq) {
+      this.#stop(id, fault(`Chunk ${served.seq} is missing.`, GAP));
+      return;
+    }
+    served.seq += 1;
+    if (stream || data !== null) served.chunks.put(data);
+    if (!stream) served.chunks.end();
+  }
+
+  /** Answer with an error; what broke inside stays inside. */
+  #refuse(id, error) {
+    const known = error instanceof WsxError;
+    const { status, code, retry, details } = known ? error : { status: 500, code: "INTERNAL", retry: false };
+    const title = TITLES[status] ?? "Error";
+    const detail = (status < 500 && error.message) || title;
+    const problem = { type: "about:blank", title, status, detail, error: detail, code, retry, details };
+    this.#say({ id, status, data: problem });
+  }
+}
+
+// -- the client
+
+const now = () => performance.now();
+
+function socketUrl(url) {
+  const full = new URL(url, globalThis.location?.href);
+  full.protocol = full.protocol.replace(/^http/, "ws");
+  full.hash = "";
+  return full.href;
+}
+
+/** Wait for a promise, but not longer than `ms` nor than the signal allows. */
+async function within(promise, ms, late, signal) {
+  signal?.throwIfAborted();
+  const end = deferred();
+  const leave = () => end.reject(signal.reason);
+  const timer = Number.isFinite(ms) && setTimeout(() => end.reject(late), Math.min(ms, LONGEST));
+  signal?.addEventListener("abort", leave);
+  try {
+    return await Promise.race([promise, end.promise]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", leave);
+  }
+}
+
+const sleep = (ms, signal) => within(new Promise((resolve) => setTimeout(resolve, ms)), Infinity, null, signal);
+
+/** A socket and its session. */
+class Link {
+  #beat;
+  #heard = now();
+
+  constructor(socket, options) {
+    const gone = deferred();
+    const opened = deferred();
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => opened.resolve();
+    socket.onclose = ({ code, reason }) => this.drop(code, reason);
+    socket.onerror = () => {}; // a close follows
+    socket.onmessage = ({ data }) => {
+      this.#heard = now();
+      this.session.receive(data);
+    };
+    const send = (frame) => socket.readyState === 1 && socket.send(frame);
+    const room = async () => {
+      while (socket.readyState === 1 && socket.bufferedAmount > BUFFER) await sleep(10);
+    };
+    this.socket = socket;
+    this.session = new Session({ ...options, send, room });
+    this.gone = gone.promise;
+    this.opened = Promise.race([opened.promise, gone.promise.then((why) => Promise.reject(why))]);
+    this.drop = (code, reason = "") => {
+      clearInterval(this.#beat);
+      socket.onclose = socket.onmessage = null;
+      socket.close();
+      const why = fault(`The connection was lost (${code}${reason && ` ${reason}`}).`, DISCONNECTED);
+      this.session.end(Object.assign(why, { details: { code, reason } }));
+      gone.resolve(why);
+    };
+  }
+
+  /** Ask for a sign of life every `ms` of silence; without one the connection is given up. */
+  beat(ms) {
+    this.#beat = setInterval(() => {
+      const silence = now() - this.#heard;
+      if (silence > 2 * ms) this.drop(1006, "silence");
+      else if (silence > ms / 2) this.session.request("POST", "/_wsx/ping", { timeout: ms });
+    }, ms);
+    this.#beat.unref?.();
+  }
+
+  /** Close it once its last call has ended. */
+  retire() {
+    this.session.onidle = () => this.session.idle && this.drop(1000);
+    this.session.onidle();
+  }
+}
+
+/** Events of a topic: an async iterator that outlives its connections. `ready` resolves with `{sub, presence}`. */
+class Subscription {
+  #control = new AbortController();
+  #ready = deferred();
+  #events;
+  #first;
+
+  constructor(topic, open, onEvent) {
+    this.ready = this.#ready.promise;
+    this.#events = this.#follow(topic, open);
+    this.#first = this.#events.next(); // it begins at once, and not with the first event that is asked for
+    this.#first.catch(() => {});
+    if (onEvent) this.done = this.#deliver(onEvent);
+    this.done?.catch(() => {});
+  }
+
+  next() {
+    const first = this.#first ?? this.#events.next();
+    this.#first = null;
+    return first;
+  }
+
+  async return() {
+    this.close();
+    return { value: undefined, done: true };
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  /** Leave the topic. */
+  close() {
+    this.#control.abort();
+  }
+
+  async #deliver(onEvent) {
+    for await (const event of this) onEvent(event);
+  }
+
+  async *#follow(topic, open) {
+    const { signal } = this.#control;
+    try {
+      for (let again = false; ; again = true) {
+        try {
+          const call = await open(signal);
+          for await (const { data, headers } of call.items) {
+            if (data?.sub !== undefined && data.event === undefined) {
+              this.#ready.resolve(data);
+              this.presence = data.presence;
+              // After a reconnect something may have been missed, and this says so.
+              if (data.presence || again) yield { event: "sync", topic, data: data.presence ?? null, dropped: 0 };
+            } else {
+              yield { ...data, dropped: Number(headers["wsx-dropped"] ?? 0) };
+            }
+          }
+          return;
+        } catch (error) {
+          if (error.code !== "DISCONNECTED") throw error;
+        }
+      }
+    } catch (error) {
+      this.#ready.reject(error);
+      if (!signal.aborted) throw error;
+    }
+  }
+}
+
+/** A client that keeps one connection open: see `connect`. */
+export class WsxClient {
+  #url;
+  #options;
+  #handlers;
+  #session = null;
+  #ready = deferred();
+  #over = null;
+  #done = deferred();
+  #links = new Set();
+  #wake = () => {};
+
+  /** Connects when `connect` is called. */
+  constructor(url, options = {}) {
+    this.#url = socketUrl(url);
+    this.#options = { timeout: 30_000, retries: 3, backoff: 500, maxBackoff: 30_000, maxBytes: 2 ** 24, ...options };
+    this.#handlers = new Map(Object.entries(options.handlers ?? {}));
+    if (options.Big) useBig(options.Big);
+  }
+
+  /** Open the connection; WsxError when it cannot be opened, or the credentials are refused. */
+  async connect() {
+    try {
+      const link = await this.#open();
+      this.#keep(link).catch((error) => this.#finish(error));
+    } catch (error) {
+      this.#finish(error);
+      throw error;
+    }
+    return this;
+  }
+
+  /** `connecting`, `open` or `closed`. */
+  get state() {
+    if (this.#over) return "closed";
+    return this.#session ? "open" : "connecting";
+  }
+
+  /** Resolves once the client is closed for good, with the reason if it was not asked to. */
+  get closed() {
+    return this.#done.promise;
+  }
+
+  get(path, query, options) {
+    return this.call("GET", path, { ...options, query });
+  }
+
+  post(path, data, options) {
+    return this.call("POST", path, { ...options, data });
+  }
+
+  put(path, data, options) {
+    return this.call("PUT", path, { ...options, data });
+  }
+
+  patch(path, data, options) {
+    return this.call("PATCH", path, { ...options, data });
+  }
+
+  del(path, query, options) {
+    return this.call("DELETE", path, { ...options, query });
+  }
+
+  /** The data of the answer: `options` are query, data, headers, cookies, timeout (ms) and signal. */
+  async call(method, path, options) {
+    return (await this.request(method, path, options)).data;
+  }
+
+  /** The whole answer: `{status, headers, cookies, data}`; WsxError when its status is 400 or more. */
+  async request(method, path, options = {}) {
+    const { timeout = this.#options.timeout, signal, data } = options;
+    const until = now() + timeout;
+    for (let attempt = 1; ; attempt += 1) {
+      const session = await this.#current(until, signal);
+      try {
+        return await session.request(method, path, { ...options, timeout: until - now() }).response;
+      } catch (error) {
+        const again = error.retry === true || (error.code === "DISCONNECTED" && method === "GET");
+        const pause = this.#jitter(attempt);
+        const last = attempt > this.#options.retries || now() + pause > until;
+        if (!again || last || data?.[Symbol.asyncIterator]) throw error;
+        await sleep(pause, signal);
+      }
+    }
+  }
+
+  /** The items of a streamed answer; async-iterable `data` makes it bidirectional. `credit` is how many may wait. */
+  async *stream(path, { method, credit = WINDOW, ...options } = {}) {
+    const session = await this.#current(now() + (options.timeout ?? this.#options.timeout), options.signal);
+    const call = session.request(method ?? (options.data === undefined ? "GET" : "POST"), path, { ...options, credit });
+    for await (const { data } of call.items) yield data;
+  }
+
+  /**
+   * The events of a topic (`*` one segment, `**` the rest): `{event, topic, data, dropped}`, where `sync` brings who
+   * is present. It is an async iterator, or calls `onEvent`; either way it survives reconnects.
+   */
+  subscribe(topic, filter, onEvent) {
+    const open = async (signal) => {
+      const session = await this.#current(Infinity, signal);
+      return session.request("SUBSCRIBE", topic, { data: filter, credit: WINDOW, signal });
+    };
+    return new Subscription(topic, open, onEvent);
+  }
+
+  /** Tell the server something that it does not answer. */
+  async notify(method, path, options = {}) {
+    (await this.#current(now() + this.#options.timeout)).notify(method, path, options);
+  }
+
+  /** Answer calls of the server: `handler({method, path, query, data, headers, signal})`, async generators stream. */
+  handle(path, handler) {
+    this.#handlers.set(path, handler);
+  }
+
+  /** Milliseconds to the server and back. */
+  async ping() {
+    const start = now();
+    await this.call("POST", "/_wsx/ping");
+    return now() - start;
+  }
+
+  /** Show new credentials on the open connection, and on those to come. */
+  async authenticate(auth) {
+    this.identity = (await this.call("POST", "/_wsx/auth", { data: auth }))?.identity ?? this.identity;
+    this.#options.auth = auth;
+  }
+
+  /** Close the connection; calls that are open end with 499 CANCELLED. */
+  close() {
+    this.#finish(null);
+  }
+
+  async #open() {
+    const { WebSocket = globalThis.WebSocket, auth, maxBytes, connectTimeout = 10_000 } = this.#options;
+    if (!WebSocket) throw new TypeError("There is no WebSocket here; pass one: connect(url, { WebSocket }).");
+    const link = new Link(new WebSocket(this.#url, "wsx.1"), { handlers: this.#handlers, maxBytes });
+    this.#links.add(link);
+    link.gone.then(() => this.#links.delete(link));
+    try {
+      await within(link.opened, connectTimeout, fault("The server does not answer.", DISCONNECTED));
+      const features = ["stream", "credit", "cancel", "sub"];
+      const data = { v: 1, features, auth: typeof auth === "function" ? await auth() : auth };
+      const hello = await link.session.request("POST", "/_wsx/hello", { data, timeout: connectTimeout }).response;
+      const { identity = null, limits = {}, features: theirs = [], heartbeat_s = 20 } = hello.data ?? {};
+      Object.assign(this, { identity, limits, features: theirs });
+      link.beat(heartbeat_s * 1000);
+    } catch (error) {
+      link.drop(1000);
+      throw error;
+    }
+    return link;
+  }
+
+  /** One connection after the other, until the client is closed. */
+  async #keep(first) {
+    for (let link = first, attempt = 0; !this.#over; ) {
+      let pause = this.#jitter((attempt += 1));
+      if (link) {
+        const since = now();
+        const why = await this.#use(link);
+        if (this.#over) return;
+        if (now() - since > 5000) attempt = 0;
+        if (!(why instanceof WsxError)) {
+          pause = (why.after_ms ?? 0) + Math.random() * 1000;
+          link.retire();
+        } else if (why.details.code === 4401 && typeof this.#options.auth !== "function") {
+          throw fault("The credentials have expired.", { status: 401, code: "UNAUTHENTICATED" });
+        }
+      }
+      await this.#rest(pause);
+      if (this.#over) return;
+      try {
+        link = await this.#open();
+      } catch (error) {
+        link = null;
+        if (error.status === 401 || error.status === 403) throw error;
+        this.#options.onError?.(error);
+      }
+    }
+  }
+
+  /** Send calls over a connection, until it is gone or should be left: what ended it. */
+  async #use(link) {
+    this.#session = link.session;
+    this.#ready.resolve();
+    this.#options.onState?.("open");
+    const why = await Promise.race([link.gone, link.session.goaway]);
+    this.#session = null;
+    if (!this.#over) {
+      this.#ready = deferred();
+      this.#options.onState?.("connecting");
+    }
+    return why;
+  }
+
+  async #current(until, signal) {
+    while (!this.#session) {
+      if (this.#over) throw this.#over;
+      const late = fault("There is no connection.", { ...DISCONNECTED, retry: true });
+      await within(this.#ready.promise, until - now(), late, signal);
+    }
+    return this.#session;
+  }
+
+  /** Wait, but not when the network is back or the client is closed. */
+  async #rest(ms) {
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => resolve(clearTimeout(timer));
+      globalThis.addEventListener?.("online", this.#wake);
+    });
+    globalThis.removeEventListener?.("online", this.#wake);
+  }
+
+  #jitter(attempt) {
+    const { backoff, maxBackoff } = this.#options;
+    return Math.random() * Math.min(maxBackoff, backoff * 2 ** (attempt - 1));
+  }
+
+  #finish(error) {
+    if (this.#over) return;
+    this.#over = error ?? fault("The client was closed.", CANCELLED);
+    this.#session = null;
+    this.#ready.reject(this.#over);
+    this.#wake();
+    for (const link of this.#links) {
+      link.session.end(this.#over);
+      link.drop(1000);
+    }
+    this.#done.resolve(error);
+    this.#options.onState?.("closed");
+  }
+}
+
+/**
+ * Connect to a server, at a URL that may be relative to the page.
+ *
+ * Options: `auth` (an object, or a function that gives one for each connection), `timeout` of a call in ms (30 s),
+ * `handlers` by path for calls of the server, `Big`, `WebSocket` where there is none, `retries` of calls that did not
+ * run, `backoff` and `maxBackoff` in ms, `maxBytes` of a message, `onState(state)`, `onError(error)`.
+ */
+export function connect(url, options) {
+  return new WsxClient(url, options).connect();
+}
