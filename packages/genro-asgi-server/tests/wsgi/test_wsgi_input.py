@@ -272,6 +272,20 @@ def test_the_loop_learns_when_there_is_room_again() -> None:
     assert reader.asked.is_set()
 
 
+@pytest.mark.parametrize(("size", "length"), [(4 * WINDOW, None), (-1, 4 * WINDOW)])
+def test_what_is_asked_for_at_once_is_collected_in_one_go(size: int, length: int | None) -> None:
+    """It will be in memory anyway, and each round between the loop and the thread costs both."""
+    reader = Reader(length)
+    result = reader.start(lambda body: (body.read(size), body._wanted))
+    reader.wait_until_blocked()
+    for _ in range(7):
+        reader.body.feed(b"x" * (WINDOW // 2), True)
+        assert not reader.body.full
+    assert not result.done()
+    reader.body.feed(b"x" * (WINDOW // 2), True)
+    assert result.result(10) == (b"x" * (4 * WINDOW), 1)
+
+
 def test_a_gate_that_opens_too_early_or_late_lets_nobody_hang() -> None:
     gate = gate_at()
     gate.open()

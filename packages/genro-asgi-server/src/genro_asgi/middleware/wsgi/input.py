@@ -1,6 +1,7 @@
 """The wsgi.input of a request: a file that is read while it arrives."""
 
 import io
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -59,8 +60,8 @@ class WsgiInput(io.BufferedIOBase):
 
     @property
     def full(self) -> bool:
-        """Whether enough is waiting to be read."""
-        return self._received - self._taken >= WINDOW
+        """Whether enough is waiting to be read; whoever asks for more at once wants it in memory anyway."""
+        return self._received - self._taken >= max(WINDOW, self._wanted)
 
     @property
     def low(self) -> bool:
@@ -117,7 +118,7 @@ class WsgiInput(io.BufferedIOBase):
                     self.fault = self._error.status
                 raise self._error
             else:
-                self._wait(min(wanted, WINDOW))
+                self._wait(wanted)
         return True
 
     def _wait(self, wanted: int) -> None:
@@ -131,6 +132,7 @@ class WsgiInput(io.BufferedIOBase):
                 self.fault = 408
                 raise TimeoutError(f"no byte of the request body arrived for {self._timeout} seconds")
             seen = self._received
+        self._wanted = 1
 
     def _advance(self, end: int) -> bytes:
         start, self._at = self._at, end
@@ -143,7 +145,7 @@ class WsgiInput(io.BufferedIOBase):
         """`size` bytes, fewer only at the end of the body; everything when it is None or negative."""
         left = size if size is not None and size >= 0 else -1
         parts: list[bytes] = []
-        while left and self._refill(left if left > 0 else WINDOW):
+        while left and self._refill(left if left > 0 else sys.maxsize):
             end = len(self._rest) if left < 0 else min(len(self._rest), self._at + left)
             parts.append(self._advance(end))
             if left > 0:
