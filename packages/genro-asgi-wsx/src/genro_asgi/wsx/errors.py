@@ -1,10 +1,10 @@
-"""The errors of this package: one for values and documents, one for messages."""
+"""The errors of this package: for values and documents, for messages, and for calls that were answered with one."""
 
-from typing import Any
+from typing import Any, Self
 
-from genro_asgi.exceptions import problem
+from genro_asgi.exceptions import default_code, problem, status_phrase
 
-__all__ = ["TytxError", "WsxError", "missing_extra"]
+__all__ = ["TytxError", "WsxCallError", "WsxError", "missing_extra"]
 
 
 class TytxError(ValueError):
@@ -57,6 +57,49 @@ class WsxError(ValueError):
 
 def _rebuild(cls: type[WsxError], text: str, status: int, code: str, pointer: str, id: str | None) -> WsxError:
     return cls(text, status=status, code=code, pointer=pointer, id=id)
+
+
+class WsxCallError(Exception):
+    """A call that ended with an error: the peer's answer, or what went wrong on the way to it.
+
+    `status` and `code` are those of WSX/1 section 12, `retry` says that the call has not run and may be sent again,
+    `details` is what the peer added, and `data` the whole of its answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        text: str,
+        *,
+        code: str | None = None,
+        retry: bool = False,
+        details: Any = None,
+        data: Any = None,
+    ) -> None:
+        super().__init__(status, text)
+        self.status = status
+        self.text = text
+        self.code = code or default_code(status)
+        self.retry = retry
+        self.details = details
+        self.data = data
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code}: {self.text}"
+
+    @classmethod
+    def from_answer(cls, status: int, data: Any) -> Self:
+        """The error that an answer of this status and this `data` tells."""
+        told = data if type(data) is dict else {}
+        text, code = told.get("error"), told.get("code")
+        return cls(
+            status,
+            text if isinstance(text, str) else status_phrase(status),
+            code=code if isinstance(code, str) else None,
+            retry=told.get("retry") is True,
+            details=told.get("details"),
+            data=data,
+        )
 
 
 def missing_extra(what: str, extra: str) -> ImportError:

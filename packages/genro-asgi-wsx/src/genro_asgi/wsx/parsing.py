@@ -15,14 +15,18 @@ from genro_asgi.wsx.tytx.tree import hydrate
 __all__ = [
     "DEFAULT_LIMITS",
     "TYPED_FIELDS",
+    "VERSION",
     "WSX_PREFIX",
     "ParsedMessage",
     "parse_batch",
     "parse_fields",
     "parse_message",
+    "read_message",
 ]
 
 WSX_PREFIX = "WSX://"
+#: The version of the protocol, as a hello tells it.
+VERSION = 1
 #: The fields of a message that hold typed values; nothing else in it ever does.
 TYPED_FIELDS = ("query", "data", "cookies")
 DEFAULT_LIMITS = Limits()
@@ -110,8 +114,13 @@ def parse_message(
     0.46 put there. Whatever is wrong raises WsxError, with the id of the message where it can be read; so does
     MessagePack where the extra is not installed (501).
     """
+    return ParsedMessage(*read_message(data, limits, types, legacy))
+
+
+def read_message(data: str | bytes, limits: Limits, types: TypeTable, legacy: bool) -> tuple[dict[str, Any], Form]:
+    """What parse_message puts into its message."""
     fields, form, body = _read(data, limits, types, batch=False)
-    return _message(fields, form, body, limits, types, legacy)
+    return _checked(fields, form, body, limits, types, legacy)
 
 
 def parse_batch(
@@ -124,22 +133,22 @@ def parse_batch(
         try:
             if type(value) is not dict:
                 raise WsxError("the message is not an object")
-            messages.append(_message(value, form, body, limits, types, legacy=False))
+            messages.append(ParsedMessage(*_checked(value, form, body, limits, types, legacy=False)))
         except WsxError as error:
             messages.append(error)
     return messages
 
 
-def _message(
+def _checked(
     fields: dict[str, Any], form: Form, body: bytes, limits: Limits, types: TypeTable, legacy: bool
-) -> ParsedMessage:
+) -> tuple[dict[str, Any], Form]:
     check_envelope(fields, limits)
     if form.transport == "json" and _is_typed(fields, form):
         form = _FORMS[True, form.prefixed]
         _hydrate(fields, body, types, limits)
     if legacy and type(fields.get("data")) is str and fields["data"][:1] == '"' == fields["data"][-1:]:
-        return _read_legacy(fields, form, types, limits)
-    return ParsedMessage(fields, form)
+        return fields, _read_legacy(fields, form, types, limits)
+    return fields, form
 
 
 def _read(data: str | bytes, limits: Limits, types: TypeTable, *, batch: bool) -> tuple[Any, Form, bytes]:
@@ -226,15 +235,15 @@ def _as_wsx(error: TytxError, id: str | None) -> WsxError:
     return WsxError(error.text, code=error.code, pointer=error.pointer, id=id)
 
 
-def _read_legacy(fields: dict[str, Any], form: Form, types: TypeTable, limits: Limits) -> ParsedMessage:
+def _read_legacy(fields: dict[str, Any], form: Form, types: TypeTable, limits: Limits) -> Form:
     try:
         fields["data"] = decode(fields["data"], "json", types=types, max_depth=limits.ws_depth)
     except TytxError as error:
         if error.code == "MALFORMED":  # just a string that happens to stand in quotes
-            return ParsedMessage(fields, form)
+            return form
         error.pointer = f"/data{error.pointer}"
         raise _as_wsx(error, readable_id(fields)) from None
-    return ParsedMessage(fields, form._replace(typed=True, legacy=True))
+    return form._replace(typed=True, legacy=True)
 
 
 def _read_msgpack(data: bytes, types: TypeTable, max_depth: int, openings: frozenset[bytes]) -> tuple[Any, Form, bytes]:

@@ -1,0 +1,151 @@
+"""What a connection holds on both ways: frames still on their way out, messages nobody has taken yet."""
+
+from typing import TYPE_CHECKING, Any
+
+from genro_asgi.limits import Limits
+from genro_asgi.wsx.codec import encode_fields
+from genro_asgi.wsx.kinds import Form
+from genro_asgi.wsx.streams import Sender
+from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, DEFAULT_TYPES, TypeTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from genro_asgi.wsx.incoming import Incoming
+
+__all__ = ["Frame", "Link"]
+
+#: One message as it travels: a str is a text frame, bytes are a binary one.
+Frame = str | bytes
+
+
+class Link:
+    """The bytes of one connection: frames are counted until they have left, messages until they are taken."""
+
+    __slots__ = (
+        "_flushing",
+        "_stopped",
+        "_text",
+        "_write_types",
+        "backlog",
+        "clogged",
+        "flushed",
+        "form",
+        "held",
+        "limits",
+        "on_output",
+        "on_resume",
+        "outbox",
+        "senders",
+        "types",
+        "written",
+    )
+
+    def __init__(self, limits: Limits, types: TypeTable, form: Form, text: type[str] | type[bytes]) -> None:
+        self.limits = limits
+        self.types = types
+        self._write_types = DEFAULT_TYPES if types is BUILTIN_TYPES else types
+        #: how messages of our own are written
+        self.form = form
+        self._text = text is str
+        #: frames to be sent; taken with take()
+        self.outbox: list[Frame] = []
+        #: sizes of all frames given out, and of those that have left
+        self.written = 0
+        self.flushed = 0
+        #: whether so much is on its way that no more items of streams are made
+        self.clogged = False
+        #: the open streams of this side
+        self.senders: dict[Sender, None] = {}
+        self._flushing: list[Sender] = []
+        #: calls of the peer that wait for a place
+        self.backlog: list[Incoming] = []
+        #: size of the messages that wait in here
+        self.held = 0
+        self._stopped = False
+        #: called when the outbox is filled; also from inside receive()
+        self.on_output: Callable[[], None] | None = None
+        #: called when `paused` has become false
+        self.on_resume: Callable[[], None] | None = None
+
+    @property
+    def queued(self) -> int:
+        """Size of the frames that were given out and not reported as sent."""
+        return self.written - self.flushed
+
+    def take(self) -> list[Frame]:
+        """The frames of the outbox, which is empty then."""
+        frames, self.outbox = self.outbox, []
+        return frames
+
+    def encode(self, fields: dict[str, Any], form: Form, *, mark: bool = False) -> Frame:
+        """The frame of a message; with `mark` a typed text says so even if nothing in it is typed."""
+        body = encode_fields(fields, form, types=self._write_types)
+        if form.transport == "msgpack":
+            return body
+        if mark and form.typed and not body.endswith(b"::JS"):
+            body += b"::JS"
+        return body.decode() if self._text else body
+
+    def say(self, fields: dict[str, Any], form: Form) -> None:
+        """Put a message into the outbox."""
+        frame = self.encode(fields, form)
+        self.count(frame)
+        self.tell(frame)
+
+    def tell(self, frame: Frame | None) -> None:
+        """Put a frame that was counted already into the outbox; None is no frame."""
+        if frame is not None:
+            self.outbox.append(frame)
+            if self.on_output is not None:
+                self.on_output()
+
+    def count(self, frame: Frame) -> None:
+        """A frame is given out."""
+        self.written += len(frame)
+        if self.written - self.flushed >= self.limits.ws_queue:
+            self.clogged = True
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing should be read from the connection for now."""
+        if self.clogged or self.held >= self.limits.ws_queue or len(self.backlog) >= self.limits.ws_in_flight:
+            self._stopped = True
+            return True
+        return False
+
+    def resume(self) -> None:
+        """Say so if reading was stopped and may go on."""
+        if self._stopped and not self.paused:
+            self._stopped = False
+            if self.on_resume is not None:
+                self.on_resume()
+
+    def hold(self, size: int) -> None:
+        """`size` more bytes of messages wait in here; less when it is negative."""
+        self.held += size
+        if size < 0:
+            self.resume()
+
+    def sent(self, size: int) -> None:
+        """Frames of this size have left, and the connection takes more."""
+        self.flushed += size
+        if self.clogged or self._flushing:
+            self._drained()
+
+    def _drained(self) -> None:
+        # Half empty before streams go on: not one item at a time.
+        if self.clogged and (self.written - self.flushed) * 2 <= self.limits.ws_queue:
+            self.clogged = False
+            for sender in list(self.senders):
+                sender.wake()
+            self.resume()
+        if self._flushing:
+            gone = [sender for sender in self._flushing if sender.mark <= self.flushed]
+            self._flushing = [sender for sender in self._flushing if sender.mark > self.flushed]
+            for sender in gone:
+                sender.refill()
+
+    def wait_for_flush(self, sender: Sender) -> None:
+        """Call `sender.refill()` when what has been written up to `sender.mark` is gone."""
+        self._flushing.append(sender)
