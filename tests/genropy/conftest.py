@@ -1,5 +1,6 @@
 """Tests against the real GenroPy; without it there are none to collect."""
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from genropy_sites import Home, Served
 
+if os.environ.get("GENROPY_TESTS") == "required" and find_spec("gnr") is None:
+    raise pytest.UsageError("GenroPy is not installed here, and this environment is for testing with it")
 # Neither the tests nor what they import can be imported where GenroPy is not.
 collect_ignore_glob = ["test_*.py", "pages/*"] if find_spec("gnr") is None else ["pages/*"]
 sys.path.insert(0, str(Path(__file__).parent))
