@@ -1,6 +1,7 @@
 import asyncio
 import sys
 import threading
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -96,7 +97,7 @@ def test_exceptions_are_raised_or_become_a_500() -> None:
         TestClient(saying({"type": "http.response.start"}), raise_server_exceptions=False).get("/")
 
 
-def test_a_stream_comes_whole() -> None:
+def test_a_stream_can_be_read_whole() -> None:
     body = {"type": "http.response.body", "body": b"x" * 100_000, "more_body": True}
     end = {"type": "http.response.body"}
     app = saying({"type": "http.response.start", "status": 200}, body, body, end)
@@ -249,3 +250,138 @@ def test_without_httpx_it_says_what_to_install() -> None:
 def test_other_names_are_not_there() -> None:
     with pytest.raises(AttributeError, match=r"module 'genro_asgi.testing' has no attribute 'nope'"):
         _ = testing.nope  # type: ignore[attr-defined]
+
+
+START = {"type": "http.response.start", "status": 200}
+MORE = {"type": "http.response.body", "body": b"x", "more_body": True}
+BODY = {"type": "http.response.body", "body": b"y"}
+
+
+def test_a_stream_comes_as_it_is_read_and_leaving_ends_it() -> None:
+    steps: list[str] = []
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send(START)
+            for number in range(1_000_000):
+                steps.append(f"step {number}")
+                await send(MORE)
+        finally:
+            steps.append("closed")
+
+    with TestClient(endless).stream("GET", "/") as response:
+        assert (response.status_code, steps) == (200, [])
+        chunks = response.iter_raw()
+        assert (next(chunks), next(chunks)) == (b"x", b"x")
+        assert len(steps) <= 3
+    assert steps[-1] == "closed"
+
+
+@pytest.mark.parametrize("raising", [True, False])
+def test_what_happens_after_the_answer_is_waited_for(raising: bool) -> None:
+    done: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send(BODY)
+        await asyncio.sleep(0)
+        done.append("later")
+        raise LookupError("inside")
+
+    client = TestClient(app, raise_server_exceptions=raising)
+    expected = pytest.raises(LookupError, match="inside") if raising else nullcontext()
+    with expected, client.stream("GET", "/") as response:
+        assert next(response.iter_raw()) == b"y"
+    assert done == ["later"]
+
+
+@pytest.mark.parametrize("in_block", [True, False])
+def test_a_response_nobody_closed_ends_with_the_client(in_block: bool) -> None:
+    ended: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await Site()(scope, receive, send)
+            return
+        try:
+            await send(START)
+            await send(BODY)
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    client = TestClient(app)
+    with client if in_block else closing(client):
+        response = client.send(client.build_request("GET", "/"), stream=True)
+        assert next(response.iter_raw()) == b"y"
+    assert ended == [True]
+
+
+def trailers(*names: str, more: bool = False) -> dict[str, Any]:
+    headers = [(name.encode(), b"1") for name in names]
+    return {"type": "http.response.trailers", "headers": headers, "more_trailers": more}
+
+
+def test_trailers_and_what_is_for_debugging() -> None:
+    debug = {"type": "http.response.debug", "info": {"template": "a.html", "context": {"b": 1}}}
+    app = saying({**START, "trailers": True}, debug, BODY, trailers("x-a", more=True), trailers("x-b"))
+    response = TestClient(app).get("/")
+    assert (response.text, "x-a" in response.headers) == ("y", False)
+    assert response.extensions["http.response.trailers"] == [(b"x-a", b"1"), (b"x-b", b"1")]
+    assert response.extensions["http.response.debug"] == debug["info"]
+    assert (vars(response)["template"], vars(response)["context"]) == ("a.html", {"b": 1})
+    assert TestClient(saying({**START, "trailers": True}, BODY)).get("/").extensions["http.response.trailers"] == []
+
+
+@pytest.mark.parametrize(
+    ("messages", "text"),
+    [
+        ([], "TestClient did not receive any response"),
+        ([START, trailers()], "without declaring trailers"),
+        ([{**START, "trailers": True}, trailers()], "before body completed"),
+        ([{**START, "trailers": True}, BODY, BODY], "after body completed"),
+        ([{**START, "trailers": True}, BODY, trailers(), trailers()], "after response completed"),
+        ([{"type": "http.response.push", "path": "/"}], "is not a message of an HTTP response"),
+    ],
+)
+def test_messages_out_of_turn(messages: list[Any], text: str) -> None:
+    with pytest.raises(AssertionError, match=text):
+        TestClient(saying(*messages)).get("/")
+
+
+def test_a_server_that_pushes() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["extensions"]["http.response.push"] = {}
+        await saying({"type": "http.response.push", "path": "/a.css", "headers": []}, START, BODY)(scope, receive, send)
+
+    assert TestClient(app).get("/").text == "y"
+
+
+def test_applications_of_asgi_2() -> None:
+    def app(scope: Scope) -> Any:
+        async def instance(receive: Receive, send: Send) -> None:
+            await mirror(scope, receive, send)
+
+        return instance
+
+    assert TestClient(app).get("/x").text.startswith("GET http /x ?")  # type: ignore[arg-type]
+
+
+def test_port_zero_of_a_base_url() -> None:
+    assert "('::1', 0)" in TestClient(mirror, "http://[::1]:0").get("/").text
+
+
+def test_a_socket_whose_application_goes_on_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genro_asgi.testing.sync_client._GRACE", 0.01)
+    ended: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    with TestClient(app).websocket_connect("/"):
+        pass
+    assert ended == [True]

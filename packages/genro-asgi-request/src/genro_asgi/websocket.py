@@ -16,6 +16,7 @@ __all__ = [
     "WebSocketDataError",
     "WebSocketDisconnect",
     "WebSocketDisconnected",
+    "WebSocketEnded",
     "WebSocketException",
     "WebSocketFrameError",
     "WebSocketState",
@@ -40,7 +41,11 @@ class WebSocketState(IntEnum):
     RESPONSE = 3
 
 
-class WebSocketDisconnected(WebSocketDisconnect, RuntimeError):
+class WebSocketDisconnected(RuntimeError):
+    """A socket was used before it was accepted, or after its end."""
+
+
+class WebSocketEnded(WebSocketDisconnect, WebSocketDisconnected):
     """A socket was used after its end; code and reason are those it ended with."""
 
 
@@ -118,8 +123,8 @@ class WebSocket(HTTPConnection):
         """The subprotocols the client offers, the one it likes best first."""
         return tuple(self.scope.get("subprotocols") or ())
 
-    def _ended(self) -> WebSocketDisconnected:
-        return WebSocketDisconnected(self._code, self._reason)
+    def _ended(self) -> WebSocketEnded:
+        return WebSocketEnded(self._code, self._reason)
 
     def _end(self, code: int, reason: str | None) -> None:
         self._code, self._reason = code, reason or ""
@@ -221,7 +226,7 @@ class WebSocket(HTTPConnection):
 
     async def _next(self) -> Message:
         if self.application_state == WebSocketState.CONNECTING:
-            raise RuntimeError('WebSocket is not connected. Need to call "accept" first.')
+            raise WebSocketDisconnected('WebSocket is not connected. Need to call "accept" first.')
         if self.application_state != WebSocketState.CONNECTED:
             raise self._ended()
         message = await self.receive()
@@ -297,7 +302,7 @@ class WebSocket(HTTPConnection):
 
     async def _send_frame(self, message: Message) -> None:
         if self.application_state == WebSocketState.CONNECTING:
-            raise RuntimeError('WebSocket is not connected. Need to call "accept" first.')
+            raise WebSocketDisconnected('WebSocket is not connected. Need to call "accept" first.')
         await self.send(message)
 
     async def iter_text(self) -> AsyncIterator[str]:

@@ -18,8 +18,22 @@ __all__ = ["HttpExchange", "TestResponse"]
 _HIGH_WATER = 64 * 1024
 
 
+#: Messages only a server that offers them understands (ASGI, extensions).
+_OFFERED = (
+    "http.response.debug",
+    "http.response.early_hint",
+    "http.response.pathsend",
+    "http.response.push",
+    "http.response.trailers",
+)
+
+
 class HttpExchange(Exchange):
-    """An application at work on one HTTP request."""
+    """An application at work on one HTTP request.
+
+    With `in_step` the application goes on after the start of its response when that is read, and after each chunk
+    when it has been read. `extensions` is what came by http.response.debug and http.response.trailers.
+    """
 
     def __init__(
         self,
@@ -27,7 +41,7 @@ class HttpExchange(Exchange):
         scope: Scope,
         body: bytes | AsyncIterable[bytes],
         timeout: float,
-        unread: float = _HIGH_WATER,
+        in_step: bool = False,
     ) -> None:
         super().__init__(app, scope, timeout)
         self.status = 0
@@ -41,8 +55,12 @@ class HttpExchange(Exchange):
         self._closed = asyncio.Event()
         self._drained = asyncio.Event()
         self._left = False
-        self._limit = unread
+        self._limit = 0 if in_step else _HIGH_WATER
         self._unread = 0
+        self._read_from = not in_step
+        self.extensions: dict[str, Any] = {}
+        self._trailers: list[tuple[bytes, bytes]] | None = None
+        self._body_complete = False
         self._expected: int | None = None
         self._sent = 0
 
@@ -90,7 +108,7 @@ class HttpExchange(Exchange):
                 raise OSError("The client has left.")
             return
         await super().send(message)
-        while self._unread > self._limit and not self._left:
+        while not self._left and (self._unread > self._limit or (self.status and not self._read_from)):
             self._drained.clear()
             await self._drained.wait()
 
@@ -103,32 +121,57 @@ class HttpExchange(Exchange):
             if not isinstance(body, bytes | bytearray | memoryview):
                 raise AssertionError(f"The body of http.response.body must be bytes, got {type(body).__name__}.")
             self._write(bytes(body), bool(message.get("more_body", False)))
-        elif kind == "http.response.pathsend" and kind in (self.scope.get("extensions") or ()):
+        elif kind in _OFFERED and kind in (self.scope.get("extensions") or ()):
+            self._extend(kind, message)
+        else:
+            raise AssertionError(f"{kind!r} is not a message of an HTTP response.")
+
+    def _extend(self, kind: str, message: Message) -> None:
+        if kind == "http.response.pathsend":
             path = Path(message["path"])
             if not path.is_absolute():
                 raise AssertionError(f"The path of http.response.pathsend must be absolute, got {str(path)!r}.")
             self._write(path.read_bytes(), False)
-        else:
-            raise AssertionError(f"{kind!r} is not a message of an HTTP response.")
+        elif kind == "http.response.trailers":
+            self._trail(message)
+        elif kind == "http.response.debug":
+            self.extensions[kind] = message["info"]
+
+    def _trail(self, message: Message) -> None:
+        if self._trailers is None:
+            raise AssertionError("http.response.trailers was sent without declaring trailers in the start.")
+        if not self._body_complete:
+            raise AssertionError("http.response.trailers was sent before body completed.")
+        if self.complete:
+            raise AssertionError("http.response.trailers was sent after response completed.")
+        self._trailers += check_headers(message)
+        if not message.get("more_trailers", False):
+            self._complete()
+
+    def _complete(self) -> None:
+        self.complete = True
+        self._closed.set()
 
     def _start(self, message: Message) -> None:
         if self.status:
             raise AssertionError("http.response.start was sent twice.")
         status = message.get("status")
-        if not isinstance(status, int) or not 200 <= status <= 599:
-            raise AssertionError(f"The status of http.response.start must be an int from 200 to 599, got {status!r}.")
+        if not isinstance(status, int) or not 100 <= status <= 599:
+            raise AssertionError(f"The status of http.response.start must be an int from 100 to 599, got {status!r}.")
         headers = check_headers(message)
         lengths = {value for name, value in headers if name == b"content-length"}
         if len(lengths) > 1 or not all(value.isdigit() for value in lengths):
             raise AssertionError(f"content-length must be one number, got {sorted(lengths)}.")
         self.status, self.headers = int(status), headers
         self._expected = int(lengths.pop()) if lengths and not self._bodiless else None
+        if message.get("trailers", False):
+            self._trailers = self.extensions["http.response.trailers"] = []
 
     def _write(self, body: bytes, more: bool) -> None:
         if not self.status:
             raise AssertionError("A body was sent before http.response.start.")
-        if self.complete:
-            raise AssertionError("A body was sent after the response had ended.")
+        if self._body_complete:
+            raise AssertionError("A body was sent after body completed.")
         self._sent += len(body)
         if self._sent and self.status in (204, 304):
             raise AssertionError(f"A response with status {self.status} has no body, got {self._sent} bytes.")
@@ -139,11 +182,14 @@ class HttpExchange(Exchange):
             self.chunks.append(body)
             self._unread += len(body)
         if not more:
-            self.complete = True
-            self._closed.set()
+            self._body_complete = True
+            if self._trailers is None:
+                self._complete()
 
     async def read(self) -> bytes | None:
         """The next chunk as it was sent; None when there is none to come."""
+        self._read_from = True
+        self._drained.set()
         await self.until(lambda: self.chunks or self.complete, "send more of the response")
         if not self.chunks:
             return None
@@ -159,7 +205,7 @@ class HttpExchange(Exchange):
         error = self.error
         if error is not None and (raise_app_exceptions or error is self.violation):
             raise error
-        if self.complete or self._left:
+        if self.complete or self._left or (self._body_complete and self.violation is None):
             return
         if error is None:
             raise AssertionError("The application returned without a whole response.")

@@ -1,25 +1,27 @@
 """Starlette's TestClient: synchronous, on httpx, with sockets and lifespan."""
 
+import inspect
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import httpx
 
 from genro_asgi.datastructures.headers import Headers
 from genro_asgi.exceptions import WebSocketDisconnect
-from genro_asgi.testing.http import HttpExchange
 from genro_asgi.testing.lifespan import LifespanManager
 from genro_asgi.testing.portal import Portal
 from genro_asgi.testing.scope import make_scope
+from genro_asgi.testing.sync_http import TIMEOUT, Transport
 from genro_asgi.testing.websocket import WebSocketDenied, WebSocketSession
-from genro_asgi.types import ASGIApp, Message, Scope
+from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["TestClient", "WebSocketDenialResponse", "WebSocketTestSession"]
 
-# Tests of Starlette know no limit; this one is for those that would never end.
-_TIMEOUT = 60
+
+#: Seconds an application has to end after its socket has; then it is cancelled, as Starlette's client does at once.
+_GRACE = 1
 
 
 class WebSocketDenialResponse(httpx.Response, WebSocketDisconnect):  # type: ignore[misc]
@@ -57,7 +59,7 @@ class WebSocketTestSession:
 
     async def _open(self) -> None:
         # Made here because a session belongs to the loop it runs in.
-        self._session = WebSocketSession(self._client.app, self.scope, _TIMEOUT, self._client.raise_server_exceptions)
+        self._session = WebSocketSession(self._client.app, self.scope, TIMEOUT, self._client.raise_server_exceptions)
         try:
             await self._session.__aenter__()
         except WebSocketDenied as error:
@@ -69,7 +71,17 @@ class WebSocketTestSession:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._stack:
-            self._portal.call(self._session.__aexit__(kind, error, traceback))
+            self._portal.call(self._leave(raising=error is None))
+
+    async def _leave(self, raising: bool) -> None:
+        await self._session.close()
+        self._session.timeout = _GRACE
+        try:
+            await self._session.finish()
+        except TimeoutError:
+            return
+        if raising:
+            self._session.raise_error()
 
     def send(self, message: Message) -> None:
         """Give the application a message as it is."""
@@ -107,29 +119,24 @@ class WebSocketTestSession:
         return self._portal.call(self._session.receive_json(mode))
 
 
-class _Transport(httpx.BaseTransport):
-    """Carries httpx's requests to the application."""
+class _Asgi2:
+    """An application of ASGI 2, called with the scope alone, as one of ASGI 3."""
 
-    def __init__(self, client: "TestClient") -> None:
-        self._client = client
+    def __init__(self, app: Any) -> None:
+        self._app = app
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        scope = self._client.make_scope(request, "http")
-        with self._client.portal() as portal:
-            exchange = portal.call(self._run(scope, request.read()))
-        return httpx.Response(
-            exchange.status,
-            headers=exchange.headers,
-            stream=httpx.ByteStream(b"".join(exchange.chunks)),
-            request=request,
-        )
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope)(receive, send)
 
-    async def _run(self, scope: Scope, body: bytes) -> HttpExchange:
-        exchange = HttpExchange(self._client.app, scope, body, _TIMEOUT, unread=float("inf"))
-        exchange.start()
-        await exchange.finish()
-        exchange.check_complete(self._client.raise_server_exceptions)
-        return exchange
+
+def _as_asgi3(app: Any) -> ASGIApp:
+    try:
+        inspect.signature(app).bind(None, None, None)
+    except TypeError:
+        return _Asgi2(app)
+    except ValueError:  # it does not say what it takes
+        pass
+    return cast("ASGIApp", app)
 
 
 class TestClient(httpx.Client):
@@ -154,19 +161,20 @@ class TestClient(httpx.Client):
         follow_redirects: bool = True,
         client: tuple[str, int] = ("testclient", 50000),
     ) -> None:
-        self.app = app
+        self.app = _as_asgi3(app)
         self.raise_server_exceptions = raise_server_exceptions
         self.app_state: dict[str, Any] = {}
         self._root_path = root_path
         self._address = client
         self._stack = ExitStack()
         self._portal: Portal | None = None
+        self._live = Transport(self)
         super().__init__(
             base_url=base_url,
             headers={"user-agent": "testclient", **(headers or {})},
             cookies=cookies,
             follow_redirects=follow_redirects,
-            transport=_Transport(self),
+            transport=self._live,
         )
 
     @contextmanager
@@ -183,6 +191,8 @@ class TestClient(httpx.Client):
         url = request.url
         secure = url.scheme in ("https", "wss")
         scheme = ("ws" if kind == "websocket" else "http") + ("s" if secure else "")
+        if kind == "http":
+            extra["extensions"] = {"http.response.debug": {}, "http.response.trailers": {}}
         path = url.raw_path.partition(b"?")[0].decode("ascii")
         return make_scope(
             request.method,
@@ -191,7 +201,7 @@ class TestClient(httpx.Client):
             request.headers.raw,
             type=kind,
             scheme=scheme,
-            server=(url.host, url.port or (443 if secure else 80)),
+            server=(url.host, url.port if url.port is not None else 443 if secure else 80),
             client=self._address,
             root_path=self._root_path,
             state=self.app_state.copy(),
@@ -224,7 +234,7 @@ class TestClient(httpx.Client):
         return self
 
     async def _start(self) -> LifespanManager:
-        return await LifespanManager(self.app, _TIMEOUT).__aenter__()
+        return await LifespanManager(self.app, TIMEOUT).__aenter__()
 
     def __exit__(
         self,
@@ -232,5 +242,6 @@ class TestClient(httpx.Client):
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
+        self._live.close()
         self._portal = None
         self._stack.__exit__(kind, error, traceback)

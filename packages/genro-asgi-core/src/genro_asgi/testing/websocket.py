@@ -149,7 +149,7 @@ class WebSocketSession(Exchange):
             if self._accepted:
                 return self
             await self.finish()
-            self._raise_error()
+            self.raise_error()
         except BaseException:
             await self.cancel()
             raise
@@ -171,9 +171,10 @@ class WebSocketSession(Exchange):
             if error is None:
                 raise
         if error is None:
-            self._raise_error()
+            self.raise_error()
 
-    def _raise_error(self) -> None:
+    def raise_error(self) -> None:
+        """Raise what the application ended with, if that is to be raised here."""
         error = self.error
         if error is not None and (self._raise or error is self.violation):
             raise error
@@ -210,7 +211,7 @@ class WebSocketSession(Exchange):
             return WebSocketDisconnect(self.close_code, self.close_reason)
         if self.error is None:
             return WebSocketDisconnect(1000)
-        self._raise_error()
+        self.raise_error()
         return WebSocketDisconnect(1011)
 
     async def receive_text(self) -> str:
