@@ -735,7 +735,7 @@ def test_routes_are_listed_for_people() -> None:
     assert lines["/shop/find/{key}"].methods == ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
     assert lines["/shop/secret"].auth == "admin"
     assert lines["/shop/upload"].methods == ("POST",)
-    assert lines["/_server/info"].transports == ("http",)
+    assert lines["/_server/info"].transports == ("http", "websocket")
     assert lines["/shop/price"].handler.endswith("Shop.price")
 
 
@@ -768,7 +768,7 @@ def test_passwords_are_hashed_and_compared_in_constant_time() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_websocket_nobody_owns_is_refused_and_unknown_scopes_are_an_error() -> None:
+async def test_a_websocket_nobody_owns_speaks_wsx_and_unknown_scopes_are_an_error() -> None:
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -779,6 +779,6 @@ async def test_a_websocket_nobody_owns_is_refused_and_unknown_scopes_are_an_erro
 
     server = make()
     await server({"type": "websocket", "path": "/x", "headers": []}, receive, send)
-    assert [message["type"] for message in sent] == ["websocket.close"]
+    assert [message["type"] for message in sent] == ["websocket.accept"]
     with pytest.raises(RuntimeError, match="'smtp' is unknown"):
         await server({"type": "smtp"}, receive, send)

@@ -700,11 +700,12 @@ class MsgRequest(BaseRequest):
     """One WSX message: it arrives complete, over a WebSocket or NATS; only the items of a client's stream follow."""
 
     # As in HttpRequest: what each call touches stands in slots.
-    __slots__ = ("_parsed", "_response", "_tytx", "created_at", "endpoint", "extra", "phase", "scope", "task")
+    __slots__ = (
+        "_parsed", "_response", "_tytx", "created_at", "endpoint", "extra", "phase", "scope", "task", "websocket",
+    )  # fmt: skip
 
     limits: Limits = DEFAULT_LIMITS
     max_body: int | None = None
-    websocket: Any = None
     transport_type: str = "websocket"
     body_read: bool = True
     #: Why the server cancels this call: `deadline` or `shutdown`.
@@ -712,6 +713,10 @@ class MsgRequest(BaseRequest):
     ticks: int = 0
     swept_phase: str = ""
     timer: asyncio.TimerHandle | None = None
+    #: Who authenticated when the connection was made, or later on it.
+    connection_auth: dict[str, Any] | None = None
+    #: As whom a subscriber is shown to the others of its topic; its identity when nothing is set.
+    present_as: Any = None
     #: Whether the authenticator is asked for each call, and not only for the connection.
     has_credentials: bool = False
     #: Deadlines of messages are kept by the session they came in.
@@ -723,10 +728,12 @@ class MsgRequest(BaseRequest):
         #: The message itself: its fields, and for calls of a session the way to answer them.
         self._parsed: Any = None
         self.scope: Scope | None = None
+        self.websocket: Any = None
         self.created_at: float = 0.0
         self.task: asyncio.Task[Any] | None = None
         self.endpoint: Any = None
         self.extra = False
+        #: `new` before its task has begun, then `handler`, then `sending`.
         self.phase: str = "handler"
         self._response: Response | None = None
         self._tytx: str | None = None
@@ -869,7 +876,9 @@ class MsgRequest(BaseRequest):
         """Cancel the task that answers this call, once."""
         if self.cancelled is None and self.task is not None:
             self.cancelled = reason
-            self.task.cancel()
+            # A task that is cancelled before it began never runs, and would leave everything as it is.
+            if self.phase != "new":
+                self.task.cancel()
 
     @property
     def session(self) -> Any:

@@ -5,13 +5,14 @@ Generic binding (inspect.Signature.bind) costs twenty times what the generated f
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any
 
 from genro_asgi.body import undecodable
 from genro_asgi.exceptions import HTTPBadRequest
 from genro_asgi.request import BaseRequest, Request
 from genro_asgi.server.coercion import Coercion, FieldErrors, coercion_for, to_int, to_str
+from genro_asgi.websocket import WebSocket
 
 __all__ = ["Binder", "Call"]
 
@@ -22,13 +23,19 @@ MISSING: Any = object()
 
 # Parameters that are filled with a part of the request instead of a value of the client.
 _BODY_PARTS = {"body_data": "request.data", "body_raw": "request.body", "body_stream": "request.stream()"}
+_SOCKET = "request.websocket"
+# An async iterator can only be what the client sends piece by piece.
+_ITERATORS = (AsyncIterator, AsyncIterable)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Binder:
     """Compiles the calls of one handler: one per number of path arguments."""
 
-    def __init__(self, func: Callable[..., Any], call: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, func: Callable[..., Any], call: Callable[..., Any] | None = None, *, websocket: bool = False
+    ) -> None:
+        self._websocket = websocket
         self.func = call if call is not None else func
         self.parameters = list(inspect.signature(func).parameters.values())
         self.hints = _hints(func)
@@ -36,7 +43,8 @@ class Binder:
         self.path_names = [p for p in self.parameters if p.kind in _POSITIONAL and p.name not in self.injected]
         self.takes_rest = any(p.kind is p.VAR_POSITIONAL for p in self.parameters)
         self.takes_extra = any(p.kind is p.VAR_KEYWORD for p in self.parameters)
-        self.body_stream = "body_stream" in self.injected
+        self.body_stream = _BODY_PARTS["body_stream"] in self.injected.values()
+        self.takes_websocket = _SOCKET in self.injected.values()
         self.body_raw = "body_raw" in self.injected
         self.body_data = "body_data" in self.injected
         self._calls: dict[int, Call] = {}
@@ -50,6 +58,10 @@ class Binder:
         if parameter.name in _BODY_PARTS:
             return _BODY_PARTS[parameter.name]
         annotation = self.hints.get(parameter.name)
+        if self._websocket and (parameter.name == "websocket" or annotation is WebSocket):
+            return _SOCKET
+        if typing.get_origin(annotation) in _ITERATORS or annotation in _ITERATORS:
+            return _BODY_PARTS["body_stream"]
         if isinstance(annotation, type):
             if issubclass(annotation, BaseRequest):
                 return "request"

@@ -31,6 +31,7 @@ from genro_asgi.middleware.limits import LimitsMiddleware
 from genro_asgi.rendering import ENCODERS, encoder_for
 from genro_asgi.request import BaseRequest
 from genro_asgi.response import Response, as_response
+from genro_asgi.server.handshake import authenticate
 from genro_asgi.server.routes import Endpoint, RouteTable
 
 if TYPE_CHECKING:
@@ -161,16 +162,13 @@ class Dispatcher:
 
     async def identify(self, request: Any, endpoint: Endpoint) -> None:
         """Ask the application, else the server, for the identity behind the credentials of a request."""
-        if request.auth is not None:
-            return
         owner = endpoint.app if hasattr(endpoint.app, "authenticate") else self.server
-        scope = request.auth_scope()
-        if getattr(owner, "authentication_is_slow", self.server.authentication_is_slow)(scope):
-            info = await self.server.handlers.run(owner.authenticate, scope)
-        else:
-            info = owner.authenticate(scope)
-        if isinstance(info, Awaitable):
-            info = await info
+        if request.auth is not None:
+            if owner is self.server or request.auth is not getattr(request, "connection_auth", None):
+                return
+            # An application with users of its own does not take the server's word for who has connected.
+            request.auth, request.auth_tags = None, []
+        info = await authenticate(self.server, owner, request.auth_scope())
         if info is not None:
             request.auth = info
             request.auth_tags = list(info.get("tags") or ())

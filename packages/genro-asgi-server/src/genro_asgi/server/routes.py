@@ -22,16 +22,18 @@ __all__ = ["ANY_METHOD", "Endpoint", "RouteTable"]
 ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _KNOWN_METHODS = frozenset({*ANY_METHOD, "HEAD", "OPTIONS", "SUBSCRIBE", "EXEC"})
 _ON_DISCONNECT = ("cancel", "finish")
+#: What may become of an event whose subscriber is too slow (WSX/1, section 10).
+POLICIES = ("block", "drop_oldest", "latest", "close")
 
 
 class Endpoint:
     """One handler, ready to be called: everything about it that a request needs, worked out once."""
 
     __slots__ = (
-        "allow", "app", "async_generator", "bare", "binder", "body_stream", "calls", "deny", "entry",
+        "allow", "app", "async_generator", "bare", "binder", "body_stream", "calls", "deny", "direct", "entry",
         "finish_on_disconnect", "generator", "guarded", "handler_name", "inline", "is_async", "max_args",
-        "max_body", "media_type", "media_type_pair", "metadata", "methods", "name", "path", "plain", "quick",
-        "quick_body", "router", "rule", "threaded", "timeout", "websocket",
+        "max_body", "media_type", "media_type_pair", "metadata", "methods", "name", "path", "plain", "policy",
+        "presence", "quick", "quick_body", "router", "rule", "subscribe", "threaded", "timeout", "websocket",
     )  # fmt: skip
 
     calls: list[Call]
@@ -44,13 +46,16 @@ class Endpoint:
         self._read_options(entry.metadata)
         self._read_kind(entry)
         self._read_auth(default_deny)
-        self.binder = Binder(entry.func, _callable_of(entry))
+        self.binder = Binder(entry.func, _callable_of(entry), websocket=self.websocket)
+        self._check_kind()
         self.body_stream = self.binder.body_stream
         self.max_args = self.binder.max_path_args
         few = len(self.binder.path_names) + (2 if self.binder.takes_rest else 1)
         self.calls = [self.binder.call_for(count) for count in range(few)]
         #: Nothing stands between the request and the handler but its arguments.
         self.plain = not (self.guarded or self.threaded or self.timeout is not None or self.websocket)
+        #: Calling it gives its coroutine at once, which a task may run.
+        self.direct = self.plain and self.is_async and not self.finish_on_disconnect
         #: A GET without anything special may call it on the spot; `bare` when it takes no argument at all.
         self.quick = self.plain and "GET" in self.methods
         #: Its body may be taken and decoded on the spot.
@@ -62,7 +67,8 @@ class Endpoint:
         self.media_type = self.metadata.get("media_type") or self.metadata.get("mime_type")
         self.media_type_pair: HeaderPair | None = content_type_pair(self.media_type) if self.media_type else None
         declared = parse_methods(options.get("methods") or options.get("openapi_method"), self.path)
-        methods = declared or ANY_METHOD
+        self._read_topic(options)
+        methods = (*declared, "SUBSCRIBE") if self.subscribe else declared or ANY_METHOD
         self.methods = frozenset((*methods, "HEAD") if "GET" in methods else methods)
         self.allow = ", ".join([*(m for m in ANY_METHOD if m in methods), *(["HEAD"] if "GET" in methods else []),
                                 "OPTIONS"])  # fmt: skip
@@ -75,6 +81,22 @@ class Endpoint:
         self.finish_on_disconnect = on_disconnect == "finish"
         self.inline = bool(options.get("inline", False))
         self.websocket = bool(options.get("websocket", False))
+
+    def _read_topic(self, options: dict[str, Any]) -> None:
+        policy = options.get("subscribe", False)
+        if policy not in (False, None, True, *POLICIES):
+            raise ConfigError(f"Route {self.path}: subscribe={policy!r} is unknown; use True or {', '.join(POLICIES)}.")
+        #: Whether it is a topic, what becomes of events its subscribers do not take in time, and whether they are
+        #: told of each other.
+        self.subscribe = bool(policy)
+        self.policy: Any = "drop_oldest" if policy is True else policy or "drop_oldest"
+        self.presence = bool(options.get("presence", False))
+
+    def _check_kind(self) -> None:
+        if self.websocket and not (self.is_async and self.binder.takes_websocket):
+            raise ConfigError(f"Route {self.path}: websocket=True needs an async handler with a parameter websocket.")
+        if self.subscribe and (self.async_generator or self.generator or self.websocket):
+            raise ConfigError(f"Route {self.path}: subscribe= is for a plain function; a generator streams without it.")
 
     def _read_kind(self, entry: MethodEntry) -> None:
         func = entry.func

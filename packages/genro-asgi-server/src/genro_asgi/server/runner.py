@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["GenroUvicorn", "create_app", "run"]
 
 _SPEC = "GENRO_ASGI_RUN"
+#: Seconds between two pings of a WebSocket, and until a silent one is given up.
+HEARTBEAT = 20.0
 
 # The server of this process when uvicorn made it through `create_app`.
 _created: "list[AsgiServer]" = []
@@ -98,9 +100,16 @@ def make_config(server: "AsgiServer", host: str, port: int, options: dict[str, A
     if options.pop("access_log", True):
         server.enable_access_log()
     several = reload or workers > 1
+    websocket = server.config.websocket
+    heartbeat = HEARTBEAT if websocket.heartbeat is None else websocket.heartbeat
     defaults: dict[str, Any] = {
         "http": GenroHttpProtocol,
         "ws": "websockets-sansio",
+        # Messages somewhat too long are answered; what is beyond this ends the connection (1009).
+        "ws_max_size": 4 * server.limits.ws_message,
+        "ws_ping_interval": heartbeat or None,
+        "ws_ping_timeout": heartbeat or None,
+        "ws_per_message_deflate": bool(websocket.compression),
         "access_log": False,
         "log_level": "warning",
         "server_header": False,

@@ -21,7 +21,14 @@ from genro_asgi.lifespan import ServerLifespan
 from genro_asgi.middleware.base import ForApp, Middleware
 from genro_asgi.middleware.logging import LoggingMiddleware
 from genro_asgi.middleware.registry import known_middleware
-from genro_asgi.request import BaseRequest, HttpRequest, RequestRegistry, current_request, route_path
+from genro_asgi.request import (
+    BaseRequest,
+    HttpRequest,
+    MsgRequest,
+    RequestRegistry,
+    current_request,
+    route_path,
+)
 from genro_asgi.response import Response, error_response
 from genro_asgi.server.dispatcher import Dispatcher
 from genro_asgi.server.http_endpoint import HttpEndpoint
@@ -33,7 +40,9 @@ from genro_asgi.server.routes import ANY_METHOD, Endpoint, RouteTable
 from genro_asgi.server.server_app import ServerApplication
 from genro_asgi.server.server_config import ServerConfig
 from genro_asgi.server.sweeper import Sweeper
-from genro_asgi.server.websocket_endpoint import refuse_websocket
+from genro_asgi.server.topics import ServerTopics
+from genro_asgi.server.websocket_endpoint import WebSocketEndpoint
+from genro_asgi.server.wsx_registry import WsxRegistry
 from genro_asgi.sse import SseResponse
 from genro_asgi.types import ASGIApp, Receive, Scope, Send
 
@@ -107,7 +116,9 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self.lifespan = ServerLifespan(self)
         self._plug()
         self.table = RouteTable(self.route, self._app_of, lambda router: self.default_deny)
+        self.topics = ServerTopics(self)
         self._set_middleware(self._make_middleware())
+        self.websockets = WebSocketEndpoint(self)
         self.app_loader = AppLoader(self.base_dir)
         self._mount_configured()
 
@@ -216,7 +227,10 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     def _set_middleware(self, middleware: list[Middleware]) -> None:
         self.middleware = sorted(middleware, key=lambda one: one.order)
         self.dispatcher = Dispatcher(self, self.table, self.middleware, "http")
+        self.ws_dispatcher = Dispatcher(self, self.table, self.middleware, "websocket")
         self.prepare_http()
+        if hasattr(self, "websockets"):
+            self.websockets.wsx.prepare()
 
     def add_middleware(self, middleware: Any, **options: Any) -> None:
         """Put a classic ASGI middleware, `middleware(app, **options)`, around the server; the last is outermost."""
@@ -243,7 +257,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         path = route_path(scope)
         taker: ASGIApp | None = self.mounts.find(path) if self.mounts else None
         if taker is None and kind == "websocket":
-            taker = refuse_websocket
+            taker = self.websockets
         elif taker is None and self._gateway is not None and self._gateway.owns(path):
             taker = self._gateway
         if taker is None:
@@ -332,7 +346,20 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     @property
     def transports(self) -> tuple[str, ...]:
         """What this server can be reached by."""
-        return ("http",)
+        return ("http", "websocket")
+
+    @property
+    def wsx(self) -> WsxRegistry:
+        """The WSX connections: `broadcast`, `send_to`, `find_by_identity`."""
+        return self.websockets.wsx.registry
+
+    def publish(self, topic: str, data: Any = None, event: str = "message") -> "asyncio.Future[int]":
+        """Tell those who subscribed to a topic; LookupError when no route with `subscribe=` answers it.
+
+        The future is done when every subscriber has taken the event, and holds their number; only those of policy
+        "block" make it wait. May be called from any thread while the server runs.
+        """
+        return self.topics.publish(topic, event, data)
 
     @property
     def db(self) -> Any:
@@ -378,8 +405,9 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         """All routes, for people: own entries, applications, mounts."""
         self.table.refresh()
         for endpoint in self.table.endpoints():
-            methods = tuple(m for m in (*ANY_METHOD, "HEAD") if m in endpoint.methods)
-            transports = ("websocket",) if endpoint.websocket else self.transports
+            methods = tuple(m for m in (*ANY_METHOD, "HEAD", "SUBSCRIBE") if m in endpoint.methods)
+            topic_only = endpoint.methods == {"SUBSCRIBE"}
+            transports = ("websocket",) if endpoint.websocket or topic_only else self.transports
             yield RouteInfo(methods, _pattern(endpoint), endpoint.handler_name, endpoint.rule, transports)
         for name, mount in self.mounts.items():
             home = type(mount.app)
@@ -417,14 +445,16 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     async def drain(self, seconds: float | None = None) -> None:
         """Take no more work, wait for what is in flight up to `seconds`, then cancel it."""
         self.set_draining(True)
-        deadline = asyncio.get_running_loop().time() + (self.grace if seconds is None else seconds)
+        grace = self.grace if seconds is None else seconds
+        deadline = asyncio.get_running_loop().time() + grace
+        await self.websockets.drain(grace)
         for request in self.request_registry:
             answer = getattr(request, "sending", None)
             if isinstance(answer, SseResponse):
                 answer.stop()  # its last event tells the client to come back elsewhere
         await self._wait_until(deadline)
         for request in list(self.request_registry.live.values()):
-            if isinstance(request, HttpRequest):
+            if isinstance(request, HttpRequest | MsgRequest):
                 request.cancel("shutdown")
         for task in list(self._tasks):
             task.cancel()

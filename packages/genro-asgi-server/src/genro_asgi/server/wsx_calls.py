@@ -1,0 +1,285 @@
+"""The calls of a WSX connection: from a message to the dispatcher, and its value back as an answer."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from genro_asgi.exceptions import HTTPException, HTTPGatewayTimeout, HTTPServiceUnavailable, HTTPUnauthorized
+from genro_asgi.jsoncodec import dumps, loads
+from genro_asgi.middleware.errors import log_failure
+from genro_asgi.request import MsgRequest, current_request
+from genro_asgi.response import Response, StreamingResponse
+from genro_asgi.server.handshake import authenticate, credentials_scope
+from genro_asgi.server.wsx_reply import collected, reply_of
+from genro_asgi.server.wsx_streams import stream_answer
+from genro_asgi.websocket import WebSocket
+from genro_asgi.wsx.errors import TytxError, WsxError
+from genro_asgi.wsx.incoming import Incoming
+from genro_asgi.wsx.session import Frame, Session
+
+if TYPE_CHECKING:
+    from genro_asgi.server.wsx_handler import WsxHandler
+
+__all__ = ["WsxCalls"]
+
+logger = logging.getLogger("genro_asgi")
+
+new_request: Callable[[type[MsgRequest]], Any] = object.__new__
+set_current, reset_current = current_request.set, current_request.reset
+
+# Values that go into an answer as they are.
+_NATIVE = frozenset((dict, list, str, int, float, bool, type(None)))
+
+#: What the reason of a cancellation tells the client.
+_CANCELLED: dict[str, Callable[[], HTTPException]] = {
+    "deadline": HTTPGatewayTimeout,
+    "shutdown": lambda: HTTPServiceUnavailable("The server is shutting down.", code="DRAINING"),
+}
+
+
+class WsxCalls:
+    """Runs each call in a task of its own, with a context of its own."""
+
+    __slots__ = ("auth", "auth_tags", "handler", "id", "loop", "scope", "session", "tasks", "wakes_at", "websocket")
+
+    def __init__(
+        self, handler: "WsxHandler", websocket: WebSocket, session: Session, auth: dict[str, Any] | None, id: str
+    ) -> None:
+        self.handler, self.websocket, self.session, self.id = handler, websocket, session, id
+        self.scope = websocket.scope
+        self.loop = asyncio.get_running_loop()
+        #: How many calls are being answered; what waits for events is none of them.
+        self.tasks = 0
+        #: When the clock of the session is looked at next.
+        self.wakes_at = math.inf
+        self.know(auth)
+
+    def know(self, auth: dict[str, Any] | None) -> None:
+        """Note who calls."""
+        self.auth = auth
+        self.auth_tags: list[str] = [] if auth is None else list(auth.get("tags") or ())
+
+    def write(self, frame: Frame) -> None:
+        """Send a frame."""
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        """Hear that a call has ended."""
+        raise NotImplementedError
+
+    def start(self, call: Incoming) -> None:
+        """Begin to answer a call."""
+        if call.control is not None:
+            self._spawn(call, self._take_credentials(call))
+            return
+        handler = self.handler
+        request = new_request(handler.request_class)
+        request._parsed = call
+        request.scope = self.scope
+        request.websocket = self.websocket
+        request.created_at = time()
+        request.endpoint = request._response = None
+        request.extra = False
+        request.phase = "new"
+        form = call.form
+        request._tytx = form.transport if form.typed else None
+        if self.auth is not None:
+            request.auth = request.connection_auth = self.auth
+            request._auth_tags = self.auth_tags
+        fields = call.fields
+        endpoint = handler.table.exact.get(fields.get("path", "/")) if handler.plain else None
+        if endpoint is None or not endpoint.direct or fields["method"] not in endpoint.methods:
+            work = self._enter(request, call)
+        else:
+            # The commonest call of all: nothing stands between it and its coroutine.
+            request.endpoint = endpoint
+            try:
+                work = endpoint.calls[0](request, ())
+            except Exception as error:
+                work = _raise(error)
+        call.on_cancel = request.stop
+        token = set_current(request)
+        request.task = self.loop.create_task(self._answer(request, call, work))
+        reset_current(token)
+        handler.live[request] = request
+        self.tasks += 1
+
+    def start_waiting(self) -> None:
+        """Begin those calls that waited for a place, as far as there is one now."""
+        session = self.session
+        while session.backlog and (call := session.next_call(self.loop.time())) is not None:
+            self.start(call)
+
+    async def _enter(self, request: MsgRequest, call: Incoming) -> Any:
+        """The value of a call that is more than a path: hooks first, then the whole way through the dispatcher."""
+        dispatcher = self.handler.dispatcher
+        for hook in dispatcher.before:
+            answer = hook(request)
+            if isinstance(answer, Awaitable):
+                answer = await answer
+            if answer is not None:
+                return answer
+        value = dispatcher.enter(request, request.path, request.method, dispatcher.always_slow)
+        return await value if isinstance(value, Awaitable) else value
+
+    async def _answer(self, request: MsgRequest, call: Incoming, work: Any) -> None:
+        error: BaseException | None = None
+        if request.cancelled is not None:  # before it had begun
+            work.close()
+            work = _cancel()
+        request.phase = "handler"
+        try:
+            try:
+                value = await work
+                endpoint = request.endpoint
+                if (
+                    value.__class__ in _NATIVE
+                    and request._response is None
+                    and endpoint is not None
+                    and endpoint.media_type is None
+                    and self.handler.plain_after
+                    and not endpoint.subscribe
+                ):
+                    frame = call.respond(200, value)
+                    if frame is not None:
+                        self.write(frame)
+                else:
+                    await self._reply(request, call, value)
+            except Exception as exc:
+                error = exc
+                await self._failed(request, call, exc)
+        except asyncio.CancelledError as exc:
+            error = exc
+            await self._cancelled(request, call, exc)
+        finally:
+            if request.phase != "subscribed":
+                call.on_cancel = None  # it leads to the request, and the request to the call
+            self.handler.live.pop(request, None)
+            if request.extra:
+                await self._finish(request, error)
+            self._over(call)
+
+    def _over(self, call: Incoming) -> None:
+        if call.holds_slot:
+            call.close()
+        self.tasks -= 1
+        session = self.session
+        if session.backlog:
+            self.start_waiting()
+        if session.due < self.wakes_at:
+            self.arm()
+        if session.draining:
+            self.ended()
+
+    def arm(self) -> None:
+        """Set the alarm for what the session wants to do next."""
+        raise NotImplementedError
+
+    def _say(self, frame: Frame | None) -> None:
+        if frame is not None:
+            self.write(frame)
+
+    async def _reply(self, request: MsgRequest, call: Incoming, value: Any) -> None:
+        handler = self.handler
+        endpoint = request.endpoint
+        if endpoint is not None and endpoint.subscribe and request.method == "SUBSCRIBE":
+            request.phase = "subscribed"  # from here on the subscription hears of its end
+            handler.topics.subscribe(endpoint, request, call, value)
+            return
+        response = await handler.dispatcher.settle(request, value)
+        request.phase = "sending"
+        if isinstance(response, StreamingResponse):
+            await stream_answer(self, request, call, response)
+        else:
+            await self._respond(call, response)
+        if response.background is not None:
+            run = getattr(response.background, "run", None)
+            work = response.background() if run is None else run(handler.server.background.run)
+            handler.server.spawn(work, request)
+
+    async def _respond(self, call: Incoming, response: Response) -> None:
+        if response.is_streamed or response.is_foreign:
+            response = await collected(response, self.session.limits.ws_message, self.handler.server.files.run)
+        reply = reply_of(response)
+        try:
+            frame = call.respond(*reply)
+        except TytxError:
+            # Something the form of this message has nothing for: what JSON makes of it is better than no answer.
+            frame = call.respond(reply.status, loads(dumps(reply.data)), reply.headers, reply.cookies)
+        self._say(frame)
+
+    async def _failed(self, request: MsgRequest, call: Incoming, exc: Exception) -> None:
+        if not call.open:
+            log_failure(request, exc)  # nobody hears of it any more
+        elif isinstance(exc, WsxError) and exc.status < 500:
+            self._say(call.refuse(exc))
+        else:
+            response = await self.handler.dispatcher.failed(request, exc)
+            if call.is_event:
+                logger.warning("Event %s %s failed with %s", request.method, request.path, response.status_code)
+            try:
+                await self._respond(call, response)
+            except Exception as worse:
+                log_failure(request, worse)
+                self._say(call.fail(500))
+
+    async def _cancelled(self, request: MsgRequest, call: Incoming, exc: asyncio.CancelledError) -> None:
+        task = request.task
+        if not call.open:  # from outside, and the client has been told
+            if task is not None:
+                task.uncancel()
+        elif request.cancelled is not None:
+            if task is not None:
+                task.uncancel()
+            answer = _CANCELLED.get(request.cancelled, HTTPServiceUnavailable)()
+            await self._respond(call, await self.handler.dispatcher.failed(request, answer))
+        elif task is not None and task.cancelling():
+            call.close()
+            raise exc  # somebody else's will: the loop is being closed
+        else:
+            # The handler awaited something that was cancelled: that is its bug, and no reason to be silent.
+            await self._failed(request, call, RuntimeError("the handler ended with CancelledError"))
+
+    async def _finish(self, request: MsgRequest, error: BaseException | None) -> None:
+        if request.timer is not None:
+            request.timer.cancel()
+        if request._cleanups or request._onerrs:
+            await self.handler.dispatcher.clean_up(request, error)
+
+    # -- credentials that come in a message
+
+    def _spawn(self, call: Incoming, work: Any) -> None:
+        task = self.handler.server.spawn(work)
+        self.tasks += 1
+        task.add_done_callback(lambda _: self._over(call))
+
+    async def _take_credentials(self, call: Incoming) -> None:
+        """Answer a hello or auth with credentials: from now on they are those of the connection."""
+        server = self.handler.server
+        auth = call.data.get("auth") if call.control == "hello" else call.data
+        try:
+            scope = credentials_scope(self.scope, auth)
+            info = None if self.handler.left_to_applications() else await authenticate(server, server, scope)
+        except HTTPUnauthorized as error:
+            self._say(call.fail(401, str(error.detail), code="UNAUTHENTICATED"))
+            return
+        except Exception:
+            logger.exception("The credentials of a WSX client could not be looked at")
+            self._say(call.fail(500))
+            return
+        self.scope = scope
+        self.know(info)
+        self.handler.registry.identify(self.id, info)
+        identity = None if info is None else info.get("identity")
+        self._say(self.session.welcome(call, identity))
+
+
+async def _raise(error: Exception) -> Any:
+    raise error
+
+
+async def _cancel() -> Any:
+    raise asyncio.CancelledError

@@ -1,0 +1,258 @@
+"""One WSX connection: reads the socket, gives messages to the session, and writes what is to be said."""
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Generator
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from genro_asgi.exceptions import WebSocketDisconnect
+from genro_asgi.server.wsx_calls import WsxCalls
+from genro_asgi.websocket import WebSocket
+from genro_asgi.wsx.session import Frame, Session
+
+if TYPE_CHECKING:
+    from genro_asgi.server.wsx_handler import WsxHandler
+
+__all__ = ["WsxConnection"]
+
+logger = logging.getLogger("genro_asgi")
+
+#: Seconds a client is given to answer a close.
+CLOSE_TIMEOUT = 10.0
+
+
+class WsxConnection(WsxCalls):
+    """The life of a socket from its accept to its end."""
+
+    # A server has thousands of these, most of them idle.
+    __slots__ = ("_closed", "_lost", "_queue", "_reader", "_resumed", "_send", "_timer", "_writer")
+
+    def __init__(
+        self, handler: "WsxHandler", websocket: WebSocket, auth: dict[str, Any] | None, id: str, *, legacy: bool
+    ) -> None:
+        limits = handler.limits
+        session = Session(
+            "server",
+            limits=limits,
+            legacy=legacy,
+            default_timeout=limits.handler_timeout,
+            max_timeout=limits.max_request_timeout,
+            identity=None if auth is None else auth.get("identity"),
+        )
+        super().__init__(handler, websocket, session, auth, id)
+        self._send = websocket.asgi_send
+        #: Frames that wait for the socket; made when it is slow for the first time.
+        self._queue: deque[Frame | tuple[int, str]] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._resumed: asyncio.Event | None = None
+        self._lost = False
+        self._closed = False
+
+    async def run(self) -> None:
+        """Answer what comes until the socket ends; then cancel what nobody waits for any more."""
+        self._reader = asyncio.current_task()
+        session = self.session
+        session.on_output = self._output
+        session.on_resume = self._resume
+        try:
+            await self._read()
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            # The client did not answer our close: nothing more is waited for.
+        finally:
+            self._lost = True
+            if self._timer is not None:
+                self._timer.cancel()
+            session.lost()
+
+    async def _read(self) -> None:
+        session, receive, now = self.session, self.websocket.asgi_receive, self.loop.time
+        take = session.receive
+        while True:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return
+            frame = message.get("text")
+            call = take(message["bytes"] if frame is None else frame, now())
+            if call is not None:
+                self.start(call)
+            if session.due < self.wakes_at:
+                self.arm()
+            if session.closing is not None:
+                self.close(*session.closing)
+            if session.paused:
+                await self._pause()
+
+    async def _pause(self) -> None:
+        """Read nothing until the session takes more: the client is slowed down, not buffered."""
+        self._resumed = asyncio.Event()
+        while self.session.paused and not self._closed:
+            self._resumed.clear()
+            await self._resumed.wait()
+        self._resumed = None
+
+    def _resume(self) -> None:
+        if self._resumed is not None:
+            self._resumed.set()
+
+    # -- time
+
+    def arm(self) -> None:
+        """Let the session look at the clock when the first of its deadlines is due."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.wakes_at = self.session.due
+        self._timer = self.loop.call_at(self.wakes_at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self.wakes_at = None, math.inf
+        session = self.session
+        session.tick(self.loop.time())
+        self.start_waiting()
+        if session.closing is not None:
+            self.close(*session.closing)
+        elif session.due < math.inf:
+            self.arm()
+
+    # -- writing
+
+    def _output(self) -> None:
+        for frame in self.session.take():
+            self.write(frame)
+
+    def push(self, text: str) -> bool:
+        """Write a text nobody asked for, unless more waits already than the limits allow."""
+        session = self.session
+        if self._lost or self._closed or session.queued + len(text) > session.limits.ws_queue:
+            return False
+        session.count(text)
+        self.write(text)
+        return True
+
+    def write(self, frame: Frame) -> None:
+        """Send a frame, now if the socket takes it without waiting, else behind those that wait already."""
+        if self._writer is not None:
+            assert self._queue is not None
+            self._queue.append(frame)
+            return
+        if self._lost or self._closed:
+            self.session.sent(len(frame))
+            return
+        # A send that does not wait ends at its first step: most do, and need no task.
+        sending: Any = self._send(_message(frame))
+        if type(sending) is CoroutineType:
+            try:
+                blocker = sending.send(None)
+            except StopIteration:
+                self.session.sent(len(frame))
+                return
+            except Exception as error:
+                self._unwritable(error)
+                return
+            sending = _Rest(sending, blocker)
+        if self._queue is None:
+            self._queue = deque()
+        self._writer = self.loop.create_task(self._write_on(sending, len(frame)))
+
+    async def _write_on(self, sending: Any, size: int) -> None:
+        """Finish a send that has to wait, and what has been said meanwhile."""
+        assert self._queue is not None
+        try:
+            await sending
+            self.session.sent(size)
+            while self._queue:
+                frame = self._queue.popleft()
+                if isinstance(frame, tuple):
+                    await self._say_close(*frame)
+                    break
+                await self._send(_message(frame))
+                self.session.sent(len(frame))
+        except Exception as error:
+            self._unwritable(error)
+        finally:
+            self._writer = None
+
+    def _unwritable(self, error: Exception) -> None:
+        """The socket takes nothing more; that it is gone, the reader hears."""
+        if not isinstance(error, OSError | WebSocketDisconnect) and not self._closed:
+            logger.debug("A WebSocket could not be written to.", exc_info=error)
+        self._lost = True
+        if self._queue:
+            self._queue.clear()
+        self.session.sent(self.session.queued)
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the socket behind what is still to be sent; the client has ten seconds to see it."""
+        if self._closed:
+            return
+        self._closed = True
+        self._resume()
+        self.loop.call_later(CLOSE_TIMEOUT, self._give_up)
+        if self._writer is None:
+            self._writer = self.loop.create_task(self._close_now(code, reason))
+        else:
+            assert self._queue is not None
+            self._queue.append((code, reason))
+
+    async def _close_now(self, code: int, reason: str) -> None:
+        try:
+            await self._say_close(code, reason)
+        except Exception as error:
+            self._unwritable(error)
+        finally:
+            self._writer = None
+
+    async def _say_close(self, code: int, reason: str) -> None:
+        await self.websocket.close(code, reason)
+
+    def _give_up(self) -> None:
+        if not self._lost and self._reader is not None:
+            self._reader.cancel()
+
+    # -- the end of the server
+
+    def drain(self, grace: float) -> None:
+        """Tell the client to go elsewhere, and close when its calls have ended or `grace` seconds are over."""
+        self.session.drain(self.loop.time(), grace_ms=max(0, int(grace * 1000)))
+        if self.session.due < self.wakes_at:
+            self.arm()
+        self.ended()
+
+    def ended(self) -> None:
+        """A call has ended: while the server is going, the last one takes the connection with it."""
+        if self.session.draining and not self.tasks:
+            self.close(1012, "The server is shutting down.")
+
+
+class _Rest:
+    """What is left of a coroutine that was started by hand: first what it waits for, then itself."""
+
+    __slots__ = ("_blocker", "_coroutine")
+
+    def __init__(self, coroutine: Any, blocker: Any) -> None:
+        self._coroutine, self._blocker = coroutine, blocker
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        blocker = self._blocker
+        while True:
+            try:
+                value = yield blocker
+            except BaseException as error:
+                blocker = self._coroutine.throw(error)
+            else:
+                try:
+                    blocker = self._coroutine.send(value)
+                except StopIteration as end:
+                    return end.value
+
+
+def _message(frame: Frame) -> dict[str, Any]:
+    if frame.__class__ is str:
+        return {"type": "websocket.send", "text": frame}
+    return {"type": "websocket.send", "bytes": frame}

@@ -1,0 +1,84 @@
+"""WSX over WebSocket: one handler for all connections of a server."""
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from genro_asgi.exceptions import WebSocketDisconnect
+from genro_asgi.limits import Limits
+from genro_asgi.request import BaseRequest, MsgRequest
+from genro_asgi.server.wsx_connection import WsxConnection
+from genro_asgi.server.wsx_registry import WsxRegistry
+from genro_asgi.websocket import WebSocket
+
+if TYPE_CHECKING:
+    from genro_asgi.server.server import AsgiServer
+
+__all__ = ["SUBPROTOCOL", "WsxHandler"]
+
+SUBPROTOCOL = "wsx.1"
+
+
+class WsxHandler:
+    """Accepts sockets and runs a connection on each, until the client goes or the server stops."""
+
+    def __init__(self, server: "AsgiServer") -> None:
+        self.server = server
+        self.registry = WsxRegistry()
+        self.topics = server.topics
+        self.limits = connection_limits(server.limits, server.config.websocket.max_in_flight)
+        self.connections: set[WsxConnection] = set()
+        factory: Any = server.request_registry.factories.get("websocket", MsgRequest)
+        shared = {"server": server, "limits": server.limits, "stop": stop}
+        names = {"__slots__": (), "__doc__": factory.__doc__, "__module__": factory.__module__}
+        # An empty __slots__ keeps the instances as they are.
+        self.request_class: type[MsgRequest] = type(factory.__name__, (factory,), {**names, **shared})
+        self.live: dict[BaseRequest, BaseRequest] = server.request_registry.live
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Take the hooks and the routes as they are now."""
+        self.dispatcher, self.table = self.server.ws_dispatcher, self.server.table
+        #: Whether nothing stands before a handler, and nothing behind it.
+        self.plain = not (self.dispatcher.before or self.dispatcher.always_slow)
+        self.plain_after = not self.dispatcher.after
+
+    def left_to_applications(self) -> bool:
+        """Whether the server knows no credentials, and its applications do."""
+        return self.server.websockets.handshakes.left_to_applications()
+
+    async def serve(self, websocket: WebSocket, auth: dict[str, Any] | None) -> None:
+        """Accept a socket whose handshake was checked, and answer its calls to the end."""
+        chosen = SUBPROTOCOL if SUBPROTOCOL in websocket.subprotocols else None
+        try:
+            await websocket.accept(chosen)
+        except (OSError, WebSocketDisconnect):
+            return  # the client did not wait
+        connection = WsxConnection(self, websocket, auth, str(uuid.uuid4()), legacy=chosen is None)
+        self.connections.add(connection)
+        self.registry.register(connection.id, websocket, websocket.scope, auth, connection.push)
+        try:
+            await connection.run()
+        finally:
+            self.connections.discard(connection)
+            self.registry.unregister(connection.id)
+
+    def drain(self, grace: float) -> None:
+        """Tell all clients to go elsewhere; their connections close when their calls have ended, or after `grace`."""
+        for connection in list(self.connections):
+            connection.drain(grace)
+
+
+def connection_limits(limits: Limits, max_in_flight: int | None) -> Limits:
+    """The server's limits, with the number of calls in flight that the section `websocket` says."""
+    if max_in_flight is None:
+        return limits
+    from dataclasses import replace
+
+    return replace(limits, ws_in_flight=max_in_flight)
+
+
+def stop(request: MsgRequest) -> None:
+    """The call has ended from outside: cancel its handler, unless it wants to finish although its client is gone."""
+    endpoint = request.endpoint
+    if endpoint is None or not endpoint.finish_on_disconnect or request.message.cancel_code != "LOST":
+        request.cancel("outside")
