@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from genro_asgi.limits import Limits
 from genro_asgi.wsx.kinds import Form
-from genro_asgi.wsx.link import Link
+from genro_asgi.wsx.link import Link, Role
 from genro_asgi.wsx.outgoing import Outgoing
 from genro_asgi.wsx.streams import WINDOW, Sender
 from genro_asgi.wsx.tytx.registry import TypeTable
@@ -17,18 +17,17 @@ __all__ = ["Calling"]
 class Calling(Link):
     """The calls of this side that were not answered yet, on top of what sends them."""
 
-    __slots__ = ("_ids", "due", "outgoing", "role")
+    __slots__ = ("_ids", "due", "outgoing")
 
     def __init__(
         self,
-        role: Literal["server", "client"],
+        role: Role,
         limits: Limits,
         types: TypeTable,
         form: Form,
         text: type[str] | type[bytes],
     ) -> None:
-        super().__init__(limits, types, form, text)
-        self.role = role
+        super().__init__(role, limits, types, form, text)
         self._ids = 0
         self.outgoing: dict[str, Outgoing] = {}
         #: the earliest time at which tick() has something to do

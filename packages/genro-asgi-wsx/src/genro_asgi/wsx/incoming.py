@@ -126,8 +126,9 @@ class Incoming(ParsedMessage):
     @property
     def ready(self) -> bool:
         """Whether item() may be called now; a generator is not asked for its next item before."""
-        session = self.session
-        return self.open and not session.clogged and (self.sender is None or self.sender.credit > 0)
+        if self.sender is not None:
+            return self.open and self.sender.ready
+        return self.open and not self.session.clogged and self.fields.get("credit") != 0
 
     @property
     def on_ready(self) -> Callable[[], None] | None:
@@ -199,13 +200,15 @@ class Incoming(ParsedMessage):
         self.session.count(frame)
         return frame
 
-    def stop(self, code: str) -> None:
-        """The call ends from outside: nothing it says from now on is sent."""
+    def stop(self, code: str, last_words: "Frame | None" = None, error: WsxError | None = None) -> None:
+        """The call ends from outside with these words: nothing it says from now on is sent."""
+        # Closed before anybody is told: whoever is told may want to say something more.
         self.open = False
         self.cancel_code = code
         del self.session.calls[self.key]
+        self.session.tell(last_words)
         if self.chunks is not None:
-            self.chunks.end(WsxError(f"the call was ended: {code}", status=499, code=code))
+            self.chunks.end(error or WsxError(f"the call was ended: {code}", status=499, code=code))
         if self.on_cancel is not None and not self.shielded:
             callback, self.on_cancel = self.on_cancel, None
             callback()

@@ -1,6 +1,6 @@
 """What a connection holds on both ways: frames still on their way out, messages nobody has taken yet."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from genro_asgi.limits import Limits
 from genro_asgi.wsx.codec import encode_fields
@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
     from genro_asgi.wsx.incoming import Incoming
 
-__all__ = ["Frame", "Link"]
+__all__ = ["Frame", "Link", "Role"]
 
 #: One message as it travels: a str is a text frame, bytes are a binary one.
 Frame = str | bytes
+
+Role = Literal["server", "client"]
 
 
 class Link:
@@ -36,12 +38,14 @@ class Link:
         "on_output",
         "on_resume",
         "outbox",
+        "role",
         "senders",
         "types",
         "written",
     )
 
-    def __init__(self, limits: Limits, types: TypeTable, form: Form, text: type[str] | type[bytes]) -> None:
+    def __init__(self, role: Role, limits: Limits, types: TypeTable, form: Form, text: type[str] | type[bytes]) -> None:
+        self.role = role
         self.limits = limits
         self.types = types
         self._write_types = DEFAULT_TYPES if types is BUILTIN_TYPES else types
@@ -109,10 +113,12 @@ class Link:
     @property
     def paused(self) -> bool:
         """Whether nothing should be read from the connection for now."""
-        if self.clogged or self.held >= self.limits.ws_queue or len(self.backlog) >= self.limits.ws_in_flight:
-            self._stopped = True
-            return True
-        return False
+        full = self.held >= self.limits.ws_queue
+        # Were both sides to wait until what they said was read, before they read on, they would wait forever.
+        if self.role == "server":
+            full = full or self.clogged or len(self.backlog) >= self.limits.ws_in_flight
+        self._stopped = self._stopped or full
+        return full
 
     def resume(self) -> None:
         """Say so if reading was stopped and may go on."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 from genro_asgi.exceptions import problem
 from genro_asgi.limits import Limits
@@ -12,7 +12,7 @@ from genro_asgi.wsx.control import RESERVED, Goaway, handle_control, welcome
 from genro_asgi.wsx.errors import WsxCallError, WsxError
 from genro_asgi.wsx.incoming import Incoming
 from genro_asgi.wsx.kinds import BINARY, TEXT, TYPED_TEXT, Form
-from genro_asgi.wsx.link import Frame
+from genro_asgi.wsx.link import Frame, Role
 from genro_asgi.wsx.parsing import DEFAULT_LIMITS, ParsedMessage, read_message
 from genro_asgi.wsx.streams import WINDOW, Receiver
 from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, TypeTable
@@ -55,7 +55,7 @@ class Session(Calling):
 
     def __init__(
         self,
-        role: Literal["server", "client"] = "server",
+        role: Role = "server",
         *,
         limits: Limits = DEFAULT_LIMITS,
         types: TypeTable = BUILTIN_TYPES,
@@ -139,8 +139,11 @@ class Session(Calling):
             self.running += 1
             call.holds_slot = True
             return call
+        if self.role == "client" and len(self.backlog) >= self.limits.ws_in_flight:
+            self._reject(call, 503, "OVERLOADED", retry=True)
+            return None
         self.backlog.append(call)
-        self.held += size
+        self.held += call.size
         return None
 
     def open_call(self, fields: dict[str, Any], form: Form, now: float, size: int) -> Incoming | None:
@@ -156,6 +159,8 @@ class Session(Calling):
         deadline = now + (self.default_timeout if timeout is None else min(timeout / 1000, self._max_timeout))
         if deadline < self.due:
             self.due = deadline
+        if self.role == "client":
+            size = 0  # its calls wait without stopping what it reads
         call = calls[key] = Incoming(fields, form, self, key, deadline, size)
         return call
 
@@ -178,8 +183,7 @@ class Session(Calling):
             if not chunks.accept(fields["seq"], size):
                 return
         except WsxError as error:
-            chunks.end(error)
-            self._stop(call, error.status, error.code)
+            self._stop(call, error.status, error.code, error)
             return
         if fields.get("stream"):
             chunks.push(fields.get("data"), size)
@@ -312,13 +316,13 @@ class Session(Calling):
         if call is not None:
             self._stop(call, 499, "CANCELLED")
 
-    def _stop(self, call: Incoming, status: int, code: str) -> None:
+    def _stop(self, call: Incoming, status: int, code: str, error: WsxError | None = None) -> None:
         waits = call in self.backlog
-        self.tell(call.last_words(problem(status, None, code, retry=waits), status))
         if waits:
             self.backlog.remove(call)
+        call.stop(code, call.last_words(problem(status, None, code, retry=waits), status), error)
+        if waits:
             self.hold(-call.size)
-        call.stop(code)
 
     def drain(self, now: float, reason: str = "shutdown", after_ms: int = 0, grace_ms: int = 10_000) -> None:
         """Send the peer elsewhere: open calls may end, new ones are refused, and the connection closes in time."""
