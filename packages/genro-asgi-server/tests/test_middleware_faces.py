@@ -15,7 +15,7 @@ from genro_asgi.middleware.gzip import GZipMiddleware
 from genro_asgi.middleware.sessions import SessionMiddleware
 from genro_asgi.request import Request
 from genro_asgi.response import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from genro_asgi.testing import AsyncClient
+from genro_asgi.testing import AsyncClient, WebSocketDenied
 
 GZIP = {"accept-encoding": "gzip"}
 
@@ -122,6 +122,37 @@ async def test_exceptions_and_their_handlers() -> None:
         assert (await asking.get("/404")).json()["detail"] == "no"
         assert (await asking.get("/418")).text == "tea"
         assert (await asking.get("/key")).text == "looked up"
+
+
+@pytest.mark.asyncio
+async def test_a_subclass_writes_its_own_answers() -> None:
+    class Terse(ExceptionMiddleware):
+        async def http_exception(self, request: Request, exc: Exception) -> Response:
+            assert isinstance(exc, HTTPException)
+            return PlainTextResponse(exc.detail, exc.status_code)
+
+    shared = HTTPException(404, "no")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise shared
+
+    async with client(Terse(app)) as asking:
+        assert (await asking.get("/")).text == "no"
+    assert shared.__traceback__ is None
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("offered", "status"), [(True, 404), (False, 403)])
+async def test_an_http_exception_refuses_a_handshake(offered: bool, status: int) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if not offered:
+            scope["extensions"] = {}
+        raise HTTPException(404)
+
+    async with client(ExceptionMiddleware(app)) as asking:
+        with pytest.raises(WebSocketDenied) as denied:
+            await asking.websocket("/").__aenter__()
+    assert denied.value.status_code == status
 
 
 @pytest.mark.asyncio

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from genro_asgi.exceptions import HTTPException
 from genro_asgi.server.server import AsgiServer
 from genro_asgi.staticfiles import StaticFiles, accepted_encodings
-from genro_asgi.testing import AsyncClient
+from genro_asgi.testing import AsyncClient, WebSocketDenied
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def test_nothing_else_is_served(site: Path, path: str) -> None:
 def test_any_path_stays_inside(text: str) -> None:
     files = StaticFiles(directory=os.path.dirname(__file__))
     scope = {"type": "http", "path": "/" + text, "root_path": "", "method": "GET", "headers": []}
-    full_path, found = files._found(files.get_path(scope), scope)
+    full_path, found = files._found(files.get_path(scope))
     assert found is None or os.path.realpath(full_path).startswith(os.path.realpath(os.path.dirname(__file__)))
 
 
@@ -122,6 +122,8 @@ async def test_precompressed_siblings(site: Path, accept: str, body: bytes, enco
         answer = await client.get("/static/page.js", headers={"accept-encoding": accept})
         assert (answer.content, answer.headers.get("content-encoding")) == (body, encoding)
         assert "javascript" in answer.headers["content-type"]
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert "vary" not in (await client.get("/static/a.txt")).headers
     async with serving(site, precompressed=False) as client:
         plain = await client.get("/static/page.js", headers={"accept-encoding": accept})
         assert plain.content == b"let a = 1"
@@ -134,6 +136,13 @@ async def test_other_methods_and_misuse(site: Path) -> None:
         assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
     with pytest.raises(RuntimeError, match="does not exist"):
         StaticFiles(directory=site / "nowhere")
+    with pytest.raises(RuntimeError, match=r"a\.txt' is not a directory"):
+        async with AsyncClient(StaticFiles(directory=site / "a.txt", check_dir=False), lifespan=False) as client:
+            await client.get("/x")
+    async with AsyncClient(StaticFiles(directory=site), lifespan=False) as client:
+        with pytest.raises(WebSocketDenied) as denied:
+            await client.websocket("/a.txt").__aenter__()
+        assert denied.value.status_code == 403
     with pytest.raises(AssertionError, match="could not be found"):
         StaticFiles(packages=["no_such_package"])
     with pytest.raises(HTTPException):

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec
 
 from genro_asgi.delivery import Runner
 
-__all__ = ["BackgroundTask", "BackgroundTasks"]
+__all__ = ["BackgroundTask", "BackgroundTasks", "is_async_callable"]
 
 P = ParamSpec("P")
 
@@ -20,7 +20,7 @@ class BackgroundTask:
         self.func: Callable[..., Any] = func
         self.args = args
         self.kwargs = kwargs
-        self.is_async = _is_async(func)
+        self.is_async = is_async_callable(func)
 
     async def run(self, runner: Runner) -> None:
         """Make the call; `await runner(function, *args)` takes what would block the loop."""
@@ -49,8 +49,8 @@ class BackgroundTasks(BackgroundTask):
             await task.run(runner)
 
 
-def _is_async(func: Any) -> bool:
+def is_async_callable(func: Any) -> bool:
+    """Whether calling it gives something to await: an async function, also in a partial, or an object that is one."""
     while isinstance(func, partial):
         func = func.func
-    # An object may be async by its __call__.
     return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(type(func).__call__)

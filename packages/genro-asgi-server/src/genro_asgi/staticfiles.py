@@ -4,7 +4,7 @@ import errno
 import importlib.util
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from genro_asgi.file_response import FileResponse, guess_media_type
 from genro_asgi.request import route_path
 from genro_asgi.response import RedirectResponse, Response
 from genro_asgi.types import Receive, Scope, Send
+from genro_asgi.websocket import WebSocketClose
 
 __all__ = ["StaticFiles"]
 
@@ -72,6 +73,9 @@ class StaticFiles:
         return directories
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+            return
         if scope["type"] != "http":
             raise AssertionError(f"StaticFiles serves http, not {scope['type']!r}.")
         if not self.config_checked:
@@ -81,19 +85,25 @@ class StaticFiles:
         await response(scope, receive, send)
 
     async def check_config(self) -> None:
-        """RuntimeError when the directory is not there or is none."""
-        if self.directory is not None and not os.path.isdir(self.directory):  # noqa: ASYNC240 - once
-            raise RuntimeError(f"StaticFiles directory '{self.directory}' does not exist or is no directory.")
+        """RuntimeError when the directory does not exist, or is none."""
+        directory = self.directory
+        if directory is not None and not os.path.isdir(directory):  # noqa: ASYNC240 - once
+            what = "is not a directory" if os.path.exists(directory) else "does not exist"  # noqa: ASYNC240
+            raise RuntimeError(f"StaticFiles path '{directory}' {what}.")
 
     def get_path(self, scope: Scope) -> str:
         """The path of the file, relative to the directory, as the operating system writes paths."""
-        return os.path.normpath(os.path.join(*route_path(scope).split("/")))
+        return self.join(route_path(scope).split("/"))
+
+    def join(self, parts: Iterable[str]) -> str:
+        """A path of these parts; ones that lead upwards stay in it, and are refused when it is looked up."""
+        return os.sep.join(part for part in parts if part) or os.curdir
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """The file, a redirect to a directory's own URL, or HTTPException 404 or 405."""
         if scope["method"] not in ("GET", "HEAD"):
             raise HTTPMethodNotAllowed(headers=[("Allow", "GET, HEAD")])
-        full_path, stat_result = self._found(path, scope)
+        full_path, stat_result = self._found(path)
         if stat_result is not None and stat.S_ISREG(stat_result.st_mode):
             return self.file_response(full_path, stat_result, scope)
         if self.html and stat_result is not None and stat.S_ISDIR(stat_result.st_mode):
@@ -109,12 +119,8 @@ class StaticFiles:
                 return FileResponse(missing, status_code=404)
         raise HTTPNotFound
 
-    def _found(self, path: str, scope: Scope) -> tuple[str, os.stat_result | None]:
-        parts = route_path(scope).split("/")
-        # On Windows a drive, a backslash or two of them would leave the directory.
-        if any(part in (".", "..") or "\0" in part or "\\" in part or ":" in part for part in parts):
-            return "", None
-        if not self.dotfiles and any(part.startswith(".") for part in parts):
+    def _found(self, path: str) -> tuple[str, os.stat_result | None]:
+        if path != os.curdir and not all(map(self._is_name, path.split(os.sep))):
             return "", None
         try:
             return self.lookup_path(path)
@@ -124,6 +130,15 @@ class StaticFiles:
             if error.errno in _NO_SUCH_NAME:
                 return "", None
             raise
+        except ValueError:  # text no file system can write
+            return "", None
+
+    def _is_name(self, part: str) -> bool:
+        """Whether a part of a path can be the name of something we show."""
+        if part.startswith("."):
+            return self.dotfiles and part not in (".", "..")
+        # Elsewhere a backslash is a separator, and a colon follows a drive or names a stream of a file.
+        return bool(part) and "\0" not in part and "\\" not in part and (os.name != "nt" or ":" not in part)
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
         """The absolute path of a file below one of the directories and its stat; ("", None) when there is none."""
@@ -145,18 +160,24 @@ class StaticFiles:
         """The answer with a file; conditions and ranges of the request are seen to when it is sent."""
         if not self.precompressed:
             return FileResponse(full_path, status_code=status_code, stat_result=stat_result)
-        media_type = guess_media_type(os.fsdecode(full_path))
-        for encoding, sibling in self._siblings(os.fsdecode(full_path), scope):
-            headers = {"content-encoding": encoding, "vary": "Accept-Encoding"}
-            return FileResponse(sibling, status_code=status_code, headers=headers, media_type=media_type)
-        return FileResponse(full_path, status_code=status_code, stat_result=stat_result, media_type=media_type)
+        path = os.fsdecode(full_path)
+        media_type = guess_media_type(path)
+        siblings = self._siblings(path)
+        accepted = accepted_encodings(Headers(scope=scope).get("accept-encoding", "")) if siblings else set()
+        for encoding, sibling in siblings:
+            if encoding in accepted:
+                headers = {"content-encoding": encoding, "vary": "Accept-Encoding"}
+                return FileResponse(sibling, status_code=status_code, headers=headers, media_type=media_type)
+        # Caches must know that another client may get another one.
+        vary = {"vary": "Accept-Encoding"} if siblings else None
+        return FileResponse(path, status_code, vary, media_type, stat_result=stat_result)
 
-    def _siblings(self, full_path: str, scope: Scope) -> Iterator[tuple[str, str]]:
-        accepted = accepted_encodings(Headers(scope=scope).get("accept-encoding", ""))
-        for encoding, ending in _ENCODINGS:
-            sibling = full_path + ending
-            if encoding in accepted and os.path.isfile(sibling) and self._contained(sibling):
-                yield encoding, sibling
+    def _siblings(self, path: str) -> list[tuple[str, str]]:
+        return [
+            (encoding, path + ending)
+            for encoding, ending in _ENCODINGS
+            if os.path.isfile(path + ending) and self._contained(path + ending)
+        ]
 
     def _contained(self, path: str) -> bool:
         """Whether a file is where it seems to be, or links are followed."""

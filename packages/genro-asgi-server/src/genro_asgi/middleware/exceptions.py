@@ -1,11 +1,11 @@
 """Exceptions around plain ASGI applications, as Starlette has them."""
 
-import inspect
 import logging
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from genro_asgi.background import is_async_callable
 from genro_asgi.exceptions import HTTPException, WebSocketException
 from genro_asgi.executors.threadpool import run_in_threadpool
 from genro_asgi.request import Request
@@ -32,7 +32,7 @@ class _Noticing:
 
 async def _call(handler: Handler, *args: Any) -> Any:
     """Call a handler, a sync one in a thread."""
-    return await handler(*args) if inspect.iscoroutinefunction(handler) else await run_in_threadpool(handler, *args)
+    return await handler(*args) if is_async_callable(handler) else await run_in_threadpool(handler, *args)
 
 
 class ExceptionMiddleware:
@@ -41,7 +41,10 @@ class ExceptionMiddleware:
     def __init__(self, app: ASGIApp, handlers: Mapping[Any, Handler] | None = None, debug: bool = False) -> None:
         self.app = app
         self.debug = debug
-        self._handlers: dict[Any, Handler] = {HTTPException: http_exception, WebSocketException: websocket_exception}
+        self._handlers: dict[Any, Handler] = {
+            HTTPException: self.http_exception,
+            WebSocketException: self.websocket_exception,
+        }
         for key, handler in (handlers or {}).items():
             self.add_exception_handler(key, handler)
 
@@ -49,9 +52,15 @@ class ExceptionMiddleware:
         """Handle a class of exceptions, or HTTPExceptions of a status."""
         self._handlers[key] = handler
 
-    def http_exception(self, request: Request, exc: Exception) -> Response:
-        """The answer to an HTTPException nobody else handles."""
-        return http_exception(request, exc)
+    async def http_exception(self, request: Request, exc: Exception) -> Response:
+        """The answer to an HTTPException nobody else handles: the one error body."""
+        assert isinstance(exc, HTTPException)
+        return error_response(exc)
+
+    async def websocket_exception(self, websocket: Any, exc: Exception) -> None:
+        """Close with the code and the reason of a WebSocketException nobody else handles."""
+        assert isinstance(exc, WebSocketException)
+        await websocket.close(code=exc.code, reason=exc.reason)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -66,34 +75,31 @@ class ExceptionMiddleware:
                 raise
             if noticing.started and scope["type"] == "http":
                 raise RuntimeError("Caught handled exception, but response already started.") from exc
-            await self._answer(handler, exc, scope, receive, send)
+            await self._answer(handler, exc, scope, receive, noticing)
+            # Instances that are raised again would drag along all that held them.
+            exc.__traceback__ = None
 
     def _handler_of(self, exc: Exception) -> Handler | None:
         if isinstance(exc, HTTPException) and exc.status_code in self._handlers:
             return self._handlers[exc.status_code]
         return next((self._handlers[cls] for cls in type(exc).__mro__ if cls in self._handlers), None)
 
-    async def _answer(self, handler: Handler, exc: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            from genro_asgi.websocket import WebSocket
-
-            await _call(handler, WebSocket(scope, receive, send), exc)
+    async def _answer(self, handler: Handler, exc: Exception, scope: Scope, receive: Receive, send: _Noticing) -> None:
+        if scope["type"] == "http":
+            response = await _call(handler, Request(scope, receive, send), exc)
+            if response is not None:
+                await response(scope, receive, send)
             return
-        response = await _call(handler, Request(scope, receive, send), exc)
-        if response is not None:
+        from genro_asgi.websocket import WebSocket
+
+        response = await _call(handler, WebSocket(scope, receive, send), exc)
+        if response is None:
+            return
+        # The answer to a handshake; an accepted socket can only be closed.
+        if not send.started and "websocket.http.response" in (scope.get("extensions") or {}):
             await response(scope, receive, send)
-
-
-def http_exception(request: Request, exc: Exception) -> Response:
-    """The one error body for an HTTPException."""
-    assert isinstance(exc, HTTPException)
-    return error_response(exc)
-
-
-async def websocket_exception(websocket: Any, exc: Exception) -> None:
-    """Close with the exception's code and reason."""
-    assert isinstance(exc, WebSocketException)
-    await websocket.close(code=exc.code, reason=exc.reason)
+        else:
+            await send({"type": "websocket.close", "code": 1008 if not send.started else 1011, "reason": ""})
 
 
 class ServerErrorMiddleware:

@@ -1,0 +1,1 @@
+"""Routers that are no classes of handlers."""
