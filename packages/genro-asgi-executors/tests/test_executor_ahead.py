@@ -326,9 +326,12 @@ def test_calls_sent_ahead_for_a_loop_that_closed() -> None:
     asyncio.run(pool.shutdown())
 
 
+@pytest.mark.parametrize("why", ["none can be started", "too many ended"])
 @pytest.mark.asyncio
-async def test_what_a_dead_worker_leaves_goes_to_a_free_one(processes: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when no other worker can be started in its place."""
+async def test_what_a_dead_worker_leaves_goes_to_a_free_one(
+    processes: Make, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Also when no other worker is started in its place."""
     pool = processes(max_workers=2)
     await pool.warm_up()
     one, other = pool.run(jobs.hang), pool.run(jobs.hang, 0.3)
@@ -338,7 +341,10 @@ async def test_what_a_dead_worker_leaves_goes_to_a_free_one(processes: Make, mon
     os.kill(pid, signal.SIGSTOP)
     one.lane.on_frame(one.lane, wire.RESULT, pickle.dumps("played", 5))
     await other
-    monkeypatch.setattr(pool._fleet, "hire", lambda: None)
+    if why == "none can be started":
+        monkeypatch.setattr(pool._fleet, "hire", lambda: None)
+    else:
+        pool._fleet.lost = 100
     os.kill(pid, signal.SIGKILL)
     assert await asyncio.wait_for(asyncio.gather(one, *later), 15) == ["played", 0, 1]
     assert pool.workers == 1

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
@@ -507,6 +508,40 @@ async def test_a_worker_that_swells_is_replaced(processes: Make) -> None:
     assert await pool.run(jobs.grow, 200 << 20) == slim
     assert await pool.run(jobs.pid) != slim
     assert pool.metrics()["replaced"] == 1
+
+
+@pytest.mark.skipif(not LINUX, reason="limits of memory that hold are a thing of Linux")
+@pytest.mark.asyncio
+async def test_a_worker_that_runs_out_of_memory_says_so_and_goes_on(processes: Make) -> None:
+    pool = processes()
+    with pytest.raises(MemoryError) as caught:
+        await pool.run(jobs.exhaust_memory, 1 << 30)
+    assert "in exhaust_memory" in str(caught.value.__cause__)
+    (worker,) = pool._fleet.workers
+    assert await pool.run(jobs.pid) == worker.pid
+
+
+@pytest.mark.asyncio
+async def test_a_worker_is_a_fresh_interpreter_and_no_fork(processes: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks that threads hold here are free there, and nothing of this process's state is."""
+    monkeypatch.setattr(jobs, "loaded", "of the parent")
+    monkeypatch.setattr(os, "fork", None)
+    asked, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with jobs.LOCK:
+            asked.set()
+            free.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    asked.wait(20)
+    try:
+        assert await processes().run(jobs.state_of_a_worker) == (None, True, 1)
+        assert jobs.state_of_a_worker()[:2] == ("of the parent", False)
+    finally:
+        free.set()
+        holder.join()
 
 
 @pytest.mark.asyncio

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from genro_asgi.executors import report
 from genro_asgi.executors.worker import in_worker
 
 loaded: Any = None
+LOCK = threading.Lock()
 
 
 def add(a: int, b: int = 0) -> int:
@@ -133,6 +135,14 @@ def hang_up_on_file(path: str) -> str:
     return "released"
 
 
+def meet(place: str, number: int) -> int:
+    """Run until so many calls have come to the same place."""
+    open(os.path.join(place, f"{os.getpid()}-{time.monotonic_ns()}"), "w").close()
+    while len(os.listdir(place)) < number:
+        time.sleep(0.0005)
+    return number
+
+
 def die(how: str) -> None:
     report(None, str(os.getpid()))
     if how == "kill":
@@ -172,6 +182,23 @@ def grow(size: int) -> int:
     global loaded
     loaded = bytearray(size)
     return os.getpid()
+
+
+def exhaust_memory(limit: int) -> int:
+    """Ask for more memory than this process is allowed to have."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        return len(bytearray(2 * limit))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def state_of_a_worker() -> tuple[Any, bool, int]:
+    """What was loaded, whether the lock is free, and the number of threads."""
+    return loaded, not LOCK.locked(), threading.active_count()
 
 
 def steps(count: int) -> str:

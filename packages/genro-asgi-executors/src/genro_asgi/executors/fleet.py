@@ -231,6 +231,7 @@ class Fleet:
         else:
             self.lost = 0
             self._despair(WorkerDiedError(f"{text} with no call in hand, like those before it; its output may say why"))
+            self._owner.on_free()  # as in _replace
 
     def _part_with(self, worker: WorkerProcess) -> None:
         self.workers.discard(worker)
