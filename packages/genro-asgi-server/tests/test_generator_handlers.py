@@ -146,7 +146,7 @@ async def test_a_sync_generator_is_closed_once(break_after: int) -> None:
 @pytest.mark.asyncio
 async def test_a_head_request_gets_no_body() -> None:
     messages = await exchange(Pieces(), "/table", "HEAD")
-    assert body_of(messages) == b"" and len(messages) == 2
+    assert [message.get("body") for message in messages] == [None, b""]
 
 
 @pytest.mark.asyncio
@@ -158,4 +158,5 @@ async def test_a_failure_midway_breaks_the_answer_off() -> None:
 @pytest.mark.asyncio
 async def test_a_failure_before_the_first_piece_is_a_500() -> None:
     messages = await exchange(Pieces(), "/disk_fails")
-    assert messages[0]["status"] == 500 and b"disk" not in body_of(messages)
+    assert messages[0]["status"] == 500
+    assert b"disk" not in body_of(messages)

@@ -37,7 +37,7 @@ def as_bytes(data: bytes | bytearray | memoryview | str) -> bytes:
         raise JsonError(MALFORMED, error.start) from None
 
 
-def loads(data: bytes | bytearray | memoryview | str, *, max_depth: int = MAX_DEPTH) -> Any:
+def loads(data: bytes | bytearray | memoryview | str, max_depth: int = MAX_DEPTH) -> Any:
     """A JSON text as Python values; JsonError when it is malformed, too deep, or holds what no 64 bits hold."""
     try:
         text = str(as_bytes(data), "utf-8")

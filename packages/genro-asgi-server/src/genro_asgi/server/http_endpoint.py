@@ -1,12 +1,12 @@
 """The HTTP endpoint: ASGI messages to a request, the dispatcher's answer back to ASGI messages."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from time import time
 from types import AsyncGeneratorType, CoroutineType
 from typing import Any
 
-from genro_asgi.body import check_length, decode_json
+from genro_asgi.body import MalformedJson, check_length
 from genro_asgi.delivery import Begun
 from genro_asgi.exceptions import (
     HTTPException,
@@ -16,6 +16,7 @@ from genro_asgi.exceptions import (
     HTTPServiceUnavailable,
 )
 from genro_asgi.executors.thread import ThreadExecutor
+from genro_asgi.jsoncodec import JsonError, loads
 from genro_asgi.limits import Limits
 from genro_asgi.middleware.errors import log_failure
 from genro_asgi.rendering import CONTENT_LENGTHS, ENCODERS, encode
@@ -173,11 +174,12 @@ class HttpEndpoint:
                     self._check_head(scope)
                 quick = True
                 plain = self._plain and not scope.get("root_path")
-                endpoint = self.table.exact.get(path) if plain else None
-                if endpoint is None or not endpoint.plain or method not in endpoint.methods:
-                    if not (plain and profile.plain and method == "GET"):
-                        quick = False
-                        value = await self._run(request, scope, receive, send)
+                if plain and profile.plain and method == "GET":
+                    endpoint = self.table.gets.get(path)
+                    if endpoint is not None:
+                        request.endpoint = endpoint
+                        bare = endpoint.bare
+                        value = bare() if bare is not None else endpoint.calls[0](request, ())
                     else:
                         start, _, last = path.rpartition("/")
                         endpoint = self.table.heads.get(start)
@@ -192,13 +194,12 @@ class HttpEndpoint:
                             value = endpoint.calls[1](request, (last,))
                         else:
                             value = self.dispatcher.enter(request, path, method, False)
-                elif profile.plain and method == "GET":
-                    request.endpoint = endpoint
-                    bare = endpoint.bare
-                    value = bare() if bare is not None else endpoint.calls[0](request, ())
                 elif (
-                    profile.json_body
+                    plain
+                    and profile.json_body
+                    and (endpoint := self.table.exact.get(path)) is not None
                     and endpoint.quick_body
+                    and method in endpoint.methods
                     and method != "HEAD"
                     and values[profile.type_at] == b"application/json"
                 ):
@@ -215,7 +216,10 @@ class HttpEndpoint:
                         request._body = message.get("body", b"")
                     request.body_read = True
                     request.phase = "handler"
-                    request._data = decode_json(request._body, self._json_depth) if request._body else None
+                    try:
+                        request._data = loads(request._body, self._json_depth) if request._body else None
+                    except JsonError as exc:
+                        raise MalformedJson(exc) from exc
                     value = endpoint.calls[0](request, ())
                 else:
                     quick = False
@@ -308,7 +312,7 @@ class HttpEndpoint:
                 return answer
         return self.dispatcher.enter(request, request.path, scope["method"], True)
 
-    async def _send_pieces(self, request: HttpRequest, pieces: AsyncGenerator[Any, None], send: Send) -> None:
+    async def _send_pieces(self, request: HttpRequest, pieces: AsyncGeneratorType[Any, Any], send: Send) -> None:
         """A generator's pieces, where nobody wants to see a response first: what StreamingResponse.respond does."""
         first = await anext(pieces, b"")
         if request._response is not None:

@@ -59,7 +59,7 @@ class Endpoint:
         #: A GET without anything special may call it on the spot; `bare` when it takes no argument at all.
         self.quick = self.plain and "GET" in self.methods
         #: Its body may be taken and decoded on the spot.
-        self.quick_body = not (self.body_stream or self.binder.body_raw) and self.max_body is None
+        self.quick_body = self.plain and not (self.body_stream or self.binder.body_raw) and self.max_body is None
         self.bare = self.binder.func if not self.binder.parameters else None
 
     def _read_options(self, options: dict[str, Any]) -> None:
@@ -171,6 +171,8 @@ class RouteTable:
         self.stale = True
         #: Endpoints by the exact path of a request that leaves nothing over.
         self.exact: dict[str, Endpoint] = {}
+        #: Of these, the ones a GET may be handed to with nothing else to see to.
+        self.gets: dict[str, Endpoint] = {}
         #: Entries that take what follows them, by the exact path before it.
         self.heads: dict[str, Endpoint] = {}
         #: Entries and routers by their path without slashes at the ends.
@@ -182,12 +184,13 @@ class RouteTable:
     def tree_changed(self) -> None:
         """Forget everything: the next request finds nothing in `exact` and has the table compiled again."""
         self.stale = True
-        self.exact, self.heads = {}, {}
+        self.exact, self.gets, self.heads = {}, {}, {}
 
     def refresh(self) -> None:
         """Compile the tree again if it has changed since the last time."""
         while self.stale:
-            self.exact, self.heads, self.entries, self.branches = {}, {}, {}, {}
+            self.exact, self.gets, self.heads = {}, {}, {}
+            self.entries, self.branches = {}, {}
             # Binding a router for the first time registers its entries, which is a change itself.
             self.stale = False
             self._add_router("", self.root, ())
@@ -221,6 +224,8 @@ class RouteTable:
     def _add_exact(self, path: str, endpoint: Endpoint) -> None:
         if "@" not in path:
             self.exact[f"/{path}"] = endpoint
+            if endpoint.quick:
+                self.gets[f"/{path}"] = endpoint
 
     def resolve(self, path: str) -> tuple[Endpoint, tuple[str, ...]] | None:
         """The endpoint of a path and the segments left over for it; None where genro-routes says not_found."""
