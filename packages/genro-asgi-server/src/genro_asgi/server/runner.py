@@ -16,6 +16,7 @@ from uvicorn.supervisors import ChangeReload, Multiprocess
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.server.http_protocol import GenroConfig, GenroHttpProtocol
 from genro_asgi.server.log_setup import setup_logging
+from genro_asgi.server.ws_protocol import GenroWebSocketProtocol
 
 if TYPE_CHECKING:
     from genro_asgi.server.server import AsgiServer
@@ -104,7 +105,7 @@ def make_config(server: "AsgiServer", host: str, port: int, options: dict[str, A
     heartbeat = HEARTBEAT if websocket.heartbeat is None else websocket.heartbeat
     defaults: dict[str, Any] = {
         "http": GenroHttpProtocol,
-        "ws": "websockets-sansio",
+        "ws": GenroWebSocketProtocol,
         # Messages somewhat too long are answered; what is beyond this ends the connection (1009).
         "ws_max_size": 4 * server.limits.ws_message,
         "ws_ping_interval": heartbeat or None,

@@ -67,7 +67,7 @@ class WsxCalls:
         raise NotImplementedError
 
     def ended(self) -> None:
-        """Hear that a call has ended."""
+        """Hear that the last call has ended."""
         raise NotImplementedError
 
     def start(self, call: Incoming) -> None:
@@ -171,7 +171,7 @@ class WsxCalls:
             self.start_waiting()
         if session.due < self.wakes_at:
             self.arm()
-        if session.draining:
+        if not self.tasks:
             self.ended()
 
     def arm(self) -> None:

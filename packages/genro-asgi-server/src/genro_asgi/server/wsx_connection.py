@@ -9,6 +9,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from genro_asgi.exceptions import WebSocketDisconnect
+from genro_asgi.server.ws_protocol import attached
 from genro_asgi.server.wsx_calls import WsxCalls
 from genro_asgi.websocket import WebSocket
 from genro_asgi.wsx.session import Frame, Session
@@ -28,14 +29,17 @@ class WsxConnection(WsxCalls):
     """The life of a socket from its accept to its end."""
 
     # A server has thousands of these, most of them idle.
-    __slots__ = ("_closed", "_lost", "_queue", "_reader", "_resumed", "_send", "_timer", "_writer")
+    __slots__ = ("_closed", "_lost", "_protocol", "_queue", "_reader", "_resumed", "_send", "_timer", "_writer")
 
     def __init__(
         self, handler: "WsxHandler", websocket: WebSocket, auth: dict[str, Any] | None, id: str, *, legacy: bool
     ) -> None:
         limits = handler.limits
+        #: The protocol under our own run(), which takes and gives bytes without ASGI in between.
+        self._protocol = attached(websocket.asgi_receive, websocket.asgi_send)
         session = Session(
             "server",
+            text=str if self._protocol is None else bytes,
             limits=limits,
             legacy=legacy,
             default_timeout=limits.handler_timeout,
@@ -72,22 +76,28 @@ class WsxConnection(WsxCalls):
             session.lost()
 
     async def _read(self) -> None:
-        session, receive, now = self.session, self.websocket.asgi_receive, self.loop.time
-        take = session.receive
+        receive = self.websocket.asgi_receive
+        if self._protocol is not None:
+            self._protocol.attach(self._take)
         while True:
             message = await receive()
             if message["type"] != "websocket.receive":
                 return
             frame = message.get("text")
-            call = take(message["bytes"] if frame is None else frame, now())
-            if call is not None:
-                self.start(call)
-            if session.due < self.wakes_at:
-                self.arm()
-            if session.closing is not None:
-                self.close(*session.closing)
-            if session.paused:
+            if not self._take(True, message["bytes"] if frame is None else frame):
                 await self._pause()
+
+    def _take(self, is_text: bool, frame: str | bytes) -> bool:
+        """Give a message to the session, and start the call it is; False when no more should be read."""
+        session = self.session
+        call = session.receive(frame, self.loop.time())
+        if call is not None:
+            self.start(call)
+        if session.due < self.wakes_at:
+            self.arm()
+        if session.closing is not None:
+            self.close(*session.closing)
+        return not session.paused
 
     async def _pause(self) -> None:
         """Read nothing until the session takes more: the client is slowed down, not buffered."""
@@ -98,6 +108,8 @@ class WsxConnection(WsxCalls):
         self._resumed = None
 
     def _resume(self) -> None:
+        if self._protocol is not None:
+            self._protocol.read_on()
         if self._resumed is not None:
             self._resumed.set()
 
@@ -131,8 +143,9 @@ class WsxConnection(WsxCalls):
         session = self.session
         if self._lost or self._closed or session.queued + len(text) > session.limits.ws_queue:
             return False
-        session.count(text)
-        self.write(text)
+        frame = text if self._protocol is None else text.encode()
+        session.count(frame)
+        self.write(frame)
         return True
 
     def write(self, frame: Frame) -> None:
@@ -140,6 +153,11 @@ class WsxConnection(WsxCalls):
         if self._writer is not None:
             assert self._queue is not None
             self._queue.append(frame)
+            return
+        protocol = self._protocol
+        if protocol is not None and protocol.free:
+            protocol.write_frame(frame, frame[0] < 128)
+            self.session.sent(len(frame))
             return
         if self._lost or self._closed:
             self.session.sent(len(frame))
@@ -222,11 +240,14 @@ class WsxConnection(WsxCalls):
         self.session.drain(self.loop.time(), grace_ms=max(0, int(grace * 1000)))
         if self.session.due < self.wakes_at:
             self.arm()
-        self.ended()
+        if not self.tasks:
+            self.ended()
 
     def ended(self) -> None:
-        """A call has ended: while the server is going, the last one takes the connection with it."""
-        if self.session.draining and not self.tasks:
+        """The last call has ended: what was said goes out, and while the server is going, so does the connection."""
+        if self._protocol is not None:
+            self._protocol.flush()
+        if self.session.draining:
             self.close(1012, "The server is shutting down.")
 
 
@@ -253,6 +274,8 @@ class _Rest:
 
 
 def _message(frame: Frame) -> dict[str, Any]:
-    if frame.__class__ is str:
-        return {"type": "websocket.send", "text": frame}
-    return {"type": "websocket.send", "bytes": frame}
+    if isinstance(frame, bytes):
+        if frame[0] >= 128:  # MessagePack; a text is never that
+            return {"type": "websocket.send", "bytes": frame}
+        frame = frame.decode()
+    return {"type": "websocket.send", "text": frame}

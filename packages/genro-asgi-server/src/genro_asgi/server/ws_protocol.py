@@ -1,0 +1,216 @@
+"""uvicorn's WebSocket protocol with a short road for whole data frames, which nearly all frames are."""
+
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from genro_asgi.wsx.masking import apply_mask
+
+__all__ = ["GenroWebSocketProtocol", "attached"]
+
+_TEXT, _BINARY = 0x81, 0x82
+# Bytes of a masked frame's head, by the length its second byte tells.
+_HEADS = [6] * 126 + [8, 14]
+
+
+class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
+    """Takes whole, masked, uncompressed data frames apart by itself, and leaves all others to the library.
+
+    An application that knows this class may take messages by `attach` and send them by `write_frame`: without an
+    event per message, and with what is said in one turn of the loop in one write. Any other uses it as it uses uvicorn.
+    """
+
+    #: Takes a message: whether it is text, and its bytes; False to be given no more until `read_on`.
+    sink: Callable[[bool, bytes], bool] | None = None
+    #: Whether frames are looked at here; not before the handshake is done, and not when they are compressed.
+    framing = False
+    #: Whether `write_frame` may be called.
+    free = False
+    stopped = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._max_size: int = self.config.ws_max_size
+        #: What has come of a frame that is not complete, and how long it will be at least.
+        self._buffer = b""
+        self._wanted = 0
+        self._out: list[bytes] = []
+        self._flush_planned = False
+
+    async def send(self, message: Any) -> None:
+        """As uvicorn does; from the accept on frames may be taken apart here."""
+        if self._out:
+            self.flush()
+        await super().send(message)
+        if message["type"] == "websocket.accept":
+            conn = self.conn
+            # Nothing of a frame may have been given to the library already.
+            self.framing = self.free = not (conn.extensions or conn.reader.buffer or self.close_sent)
+        elif self.close_sent:
+            self.framing = self.free = False
+
+    # -- reading
+
+    def attach(self, sink: Callable[[bool, bytes], bool]) -> None:
+        """Give all messages from now on to `sink`, and only the end of the socket to `receive`."""
+        self.sink = sink
+        while not self.queue.empty():
+            message = self.queue.get_nowait()
+            if message["type"] != "websocket.receive":
+                self.queue.put_nowait(message)
+                break
+            text = message.get("text")
+            self._deliver(text is not None, message["bytes"] if text is None else text.encode())  # type: ignore[arg-type]
+        if self.read_paused and not self.stopped:
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    def read_on(self) -> None:
+        """Let messages come again after the sink has refused more."""
+        if self.stopped:
+            self.stopped = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+            if self.framing and self._buffer:
+                self._wanted = 0
+                self.data_received(b"")
+
+    def data_received(self, data: bytes) -> None:
+        """Take frames apart; what is not whole waits."""
+        if not self.framing:
+            super().data_received(data)
+            return
+        if self._buffer:
+            data = self._buffer = self._buffer + data
+        if len(data) < self._wanted or self.stopped:
+            self._buffer = data
+            return
+        self._wanted = 0
+        used = self._take(data)
+        self._buffer = data[used:] if used < len(data) else b""
+
+    def _take(self, data: bytes) -> int:
+        """Deal with all frames that are whole; how many bytes they were."""
+        position, size = 0, len(data)
+        while size - position >= 2:
+            first, second = data[position], data[position + 1]
+            length = second & 127
+            start = position + _HEADS[length]
+            if size < start and second >= 128:
+                break
+            if length == 126:
+                length = data[position + 2] << 8 | data[position + 3]
+            elif length == 127:
+                length = int.from_bytes(data[position + 2 : position + 10], "big")
+            if second < 128 or length > self._max_size:
+                # Against the rules: the library says how, and closes.
+                self._give_library(data[position:])
+                return size
+            end = start + length
+            if end > size:
+                self._wanted = end - position
+                break
+            if (first == _TEXT or first == _BINARY) and self.conn.current_size is None:
+                self._deliver(first == _TEXT, apply_mask(data[start:end], data[start - 4 : start]))
+            else:
+                self._give_library(data[position:end])
+            position = end
+            if self.stopped or self.close_sent or not self.framing or self.transport.is_closing():
+                break
+        return position
+
+    def _give_library(self, data: bytes) -> None:
+        if self._out:
+            self.flush()  # what it answers comes behind
+        super().data_received(data)
+
+    def _deliver(self, is_text: bool, payload: bytes) -> None:
+        if self.sink is None or (is_text and not payload.isascii()):
+            # uvicorn's own way: it looks whether a text is UTF-8, and stops reading until it is asked for more.
+            self.curr_msg_data_type = "text" if is_text else "bytes"
+            self.frames = [payload]
+            self.send_receive_event_to_app()
+        elif not self.close_sent and not self.sink(is_text, payload):
+            self._stop()
+
+    def _stop(self) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self.transport.pause_reading()
+
+    def send_receive_event_to_app(self) -> None:
+        """Give a whole message on: to the sink if there is one."""
+        if self.sink is None:
+            super().send_receive_event_to_app()
+            return
+        payload = b"".join(self.frames)
+        self.frames = []
+        if self.close_sent:
+            return
+        is_text = self.curr_msg_data_type == "text"
+        if is_text:
+            try:
+                payload.decode()
+            except UnicodeDecodeError:
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        if not self.sink(is_text, payload):
+            self._stop()
+
+    # -- writing
+
+    def write_frame(self, payload: bytes, is_text: bool) -> None:
+        """Put a message into what is written with the next `flush`, at the end of this turn of the loop at latest."""
+        size = len(payload)
+        opcode = _TEXT if is_text else _BINARY
+        if size < 126:
+            header = bytes((opcode, size))
+        elif size < 65536:
+            header = bytes((opcode, 126, size >> 8, size & 255))
+        else:
+            header = bytes((opcode, 127)) + size.to_bytes(8, "big")
+        self._out += (header, payload)
+        if not self._flush_planned:
+            self._flush_planned = True
+            self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what has been put together."""
+        self._flush_planned = False
+        if self._out:
+            data = b"".join(self._out)
+            self._out.clear()
+            if not self.transport.is_closing():
+                self.transport.write(data)
+
+    def pause_writing(self) -> None:
+        """The transport has enough: frames have to wait."""
+        super().pause_writing()
+        self.free = False
+
+    def resume_writing(self) -> None:
+        """The transport takes more."""
+        super().resume_writing()
+        self.free = self.framing
+
+    def shutdown(self) -> None:
+        """Close with 1012, behind what was said."""
+        self.flush()
+        self.free = self.framing = False
+        super().shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is taken or given any more."""
+        self.free = self.framing = False
+        self._buffer = b""
+        self._out.clear()
+        super().connection_lost(exc)
+
+
+def attached(receive: Any, send: Any) -> GenroWebSocketProtocol | None:
+    """The protocol behind two ASGI channels, None where it is another one or something stands in between."""
+    protocol: Any = getattr(receive, "__self__", None)
+    direct = isinstance(protocol, GenroWebSocketProtocol) and getattr(send, "__self__", None) is protocol
+    return protocol if direct and protocol.framing else None
