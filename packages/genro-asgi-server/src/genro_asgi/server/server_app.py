@@ -1,18 +1,23 @@
-"""The server's own application, mounted at /_server: index, info and health."""
+"""The server's own application, mounted at /_server: index, info, health and the files of clients."""
 
 import html
+from importlib.resources import files
+from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from genro_asgi.applications.asgi import AsgiApplication
-from genro_asgi.exceptions import HTTPServiceUnavailable
-from genro_asgi.response import HTMLResponse, Response
+from genro_asgi.exceptions import HTTPNotFound, HTTPServiceUnavailable
+from genro_asgi.response import FileResponse, HTMLResponse, Response
 from genro_asgi.routing import route
 
 if TYPE_CHECKING:
     from genro_asgi.server.server import AsgiServer
 
 __all__ = ["ServerApplication"]
+
+#: What browsers may fetch below /_server/resource; what stands beside them is for developers.
+RESOURCES = {"wsx.js": "text/javascript"}
 
 
 class ServerApplication(AsgiApplication):
@@ -51,6 +56,16 @@ class ServerApplication(AsgiApplication):
         """The metrics of all pools by name: workers, busy, pending, counters, wait and run times."""
         metrics: dict[str, Any] = self.server.pools.registry.all_metrics()
         return metrics
+
+    @route(inline=True, methods="GET", open=True)
+    def resource(self, *path: str) -> Response:
+        """A file for pages: `wsx.js`, the JavaScript client of WSX."""
+        name = "/".join(path)
+        if name not in RESOURCES:
+            raise HTTPNotFound(f"There is no resource {name[:100]!r}.")
+        file = Path(str(files("genro_asgi.wsx") / "static" / name))
+        # A page gets the client that fits its server, also after an update.
+        return FileResponse(file, headers={"cache-control": "no-cache"}, media_type=RESOURCES[name])
 
     @route(inline=True, methods="GET", open=True)
     def health(self) -> dict[str, str]:
