@@ -112,6 +112,11 @@ def test_a_status_without_body_announces_none(status: str) -> None:
     assert head[1:] == ([(b"etag", b'"x"')], None)
 
 
+def test_the_date_is_left_to_the_server() -> None:
+    for _ in range(2):
+        assert parse_head("200 OK", [("Date", "x"), ("A", "b")]) == (200, [(b"a", b"b")], None)
+
+
 def test_repeated_headers_stay() -> None:
     headers = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
     assert parse_head("200 OK", headers)[1] == [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")]

@@ -12,6 +12,8 @@ Head = tuple[int, RawHeaders, int | None]
 BODILESS = frozenset({204, 304})
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# ASGI servers say the date, whatever the application has said, and an answer has one (RFC 9110, 6.6.1).
+_LEFT_OUT = -1
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # These belong to the connection, so to the server (PEP 3333, "Other HTTP Features").
 _HOP_BY_HOP = frozenset(
@@ -72,6 +74,8 @@ def parse_head(status: object, headers: object) -> Head:
             known = None
         pair, size = known or _encode(item)
         if size is not None:
+            if size == _LEFT_OUT:
+                continue
             if length is not None and length != size:
                 raise ValueError(f"response header Content-Length is given as {length} and as {size}; give it once")
             if length is not None or code in BODILESS:
@@ -108,6 +112,8 @@ def _encode(item: object) -> tuple[tuple[bytes, bytes], int | None]:
         encoded = _encode_name(name)
     pair = encoded, _encode_value(name, value)
     size = _parse_length(pair[1]) if encoded == b"content-length" else None
+    if encoded == b"date":
+        size = _LEFT_OUT
     # Lengths are many: they get half of the table and no more.
     room = _MAX_KNOWN if encoded in _CONSTANT else _MAX_KNOWN // 2 if size is not None else 0
     if len(_known) < room and len(value) < 128:
