@@ -1,12 +1,15 @@
 """The middleware faces Starlette's users know: gzip, sessions, exceptions, body limit, dispatch functions."""
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from genro_asgi.background import BackgroundTask
 from genro_asgi.exceptions import HTTPException, HTTPNotFound
 from genro_asgi.middleware.base_http import BaseHTTPMiddleware
 from genro_asgi.middleware.bodylimit import RequestBodyLimitMiddleware
@@ -14,7 +17,7 @@ from genro_asgi.middleware.exceptions import ExceptionMiddleware, ServerErrorMid
 from genro_asgi.middleware.gzip import GZipMiddleware
 from genro_asgi.middleware.sessions import SessionMiddleware
 from genro_asgi.request import Request
-from genro_asgi.response import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from genro_asgi.response import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from genro_asgi.testing import AsyncClient, WebSocketDenied
 
 GZIP = {"accept-encoding": "gzip"}
@@ -208,3 +211,171 @@ async def test_dispatch_functions_see_request_and_response() -> None:
     async with client(BaseHTTPMiddleware(reading)) as asking:
         with pytest.raises(NotImplementedError):
             await asking.get("/")
+
+
+def passing(app: Any) -> BaseHTTPMiddleware:
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        return response
+
+    return BaseHTTPMiddleware(app, dispatch=dispatch)
+
+
+@pytest.mark.asyncio
+async def test_a_background_task_behind_begins_when_the_answer_is_out() -> None:
+    events: list[str] = []
+
+    async def later() -> None:
+        events.append("background")
+        raise LookupError("late")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse("hi", background=BackgroundTask(later))(scope, receive, send)
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(0)
+        events.append(message["type"])
+
+    with pytest.raises(LookupError, match="late"):
+        await passing(app)({"type": "http", "method": "GET", "headers": []}, no_receive, send)
+    assert events == ["http.response.start", "http.response.body", "http.response.body", "background"]
+
+
+async def no_receive() -> Any:
+    raise AssertionError("nobody asks")
+
+
+@pytest.mark.asyncio
+async def test_an_exception_behind_can_be_answered() -> None:
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        try:
+            return await call_next(request)  # type: ignore[no-any-return]
+        except KeyError as error:
+            return PlainTextResponse(str(error), 400)
+
+    async with client(BaseHTTPMiddleware(raising, dispatch=dispatch)) as asking:
+        assert (await asking.get("/key")).status_code == 400
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("reading_whole", [True, False])
+async def test_a_body_the_application_has_read_is_gone_and_nobody_waits_for_it(reading_whole: bool) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        await (request.body() if reading_whole else anext(request.stream()))
+        await PlainTextResponse("hi")(scope, receive, send)
+
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        with pytest.raises(RuntimeError, match="Stream consumed"):
+            await anext(request.stream())
+        return response
+
+    async with client(BaseHTTPMiddleware(app, dispatch=dispatch)) as asking:
+        assert (await asking.post("/", content=b"a")).text == "hi"
+
+
+@pytest.mark.asyncio
+async def test_a_disconnect_is_seen_on_both_sides_and_asked_for_once() -> None:
+    messages = iter([{"type": "http.request", "body": b"hi"}, {"type": "http.disconnect"}])
+    seen: list[str] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        pass
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend([(await receive())["type"] for _ in range(3)])
+        await Response()(scope, receive, send)
+
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        assert await request.body() == b"hi"
+        response: Response = await call_next(request)
+        assert await request.is_disconnected()
+        return response
+
+    await BaseHTTPMiddleware(app, dispatch=dispatch)({"type": "http", "method": "GET", "headers": []}, receive, send)
+    assert seen == ["http.request", "http.disconnect", "http.disconnect"]
+
+
+@pytest.mark.asyncio
+async def test_a_discarded_answer_ends_its_application() -> None:
+    ended: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send({"type": "http.response.body", "body": b"lost"})
+        ended.append("told")
+
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        await call_next(request)
+        return PlainTextResponse("mine")
+
+    async with client(BaseHTTPMiddleware(app, dispatch=dispatch)) as asking:
+        assert (await asking.get("/")).text == "mine"
+    assert ended == ["told"]
+
+
+@pytest.mark.asyncio
+async def test_a_dispatch_that_fails_cancels_the_application() -> None:
+    ended: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        await call_next(request)
+        raise KeyError("mine")
+
+    async with client(BaseHTTPMiddleware(app, dispatch=dispatch)) as asking:
+        with pytest.raises(KeyError):
+            await asking.get("/")
+    assert ended == ["cancelled"]
+
+
+@pytest.mark.asyncio
+async def test_files_are_handed_over_and_hints_go_ahead(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("text")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await Request(scope, receive, send).send_early_hints("</a.css>; rel=preload")
+        await FileResponse(file)(scope, receive, send)
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    extensions: dict[str, Any] = {"http.response.pathsend": {}, "http.response.early_hint": {}}
+    scope = {"type": "http", "method": "GET", "headers": [], "extensions": extensions, "asgi": {"spec_version": "2.4"}}
+    await passing(app)(scope, no_receive, send)
+    assert sent == ["http.response.early_hint", "http.response.start", "http.response.pathsend"]
+
+
+@pytest.mark.asyncio
+async def test_the_pieces_of_an_answer_can_be_changed() -> None:
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        response = await call_next(request)
+        pieces = response.body_iterator
+
+        async def louder() -> AsyncIterator[bytes]:
+            async for piece in pieces:
+                yield piece.upper()
+
+        response.body_iterator = louder()
+        return response  # type: ignore[no-any-return]
+
+    async with client(BaseHTTPMiddleware(PlainTextResponse("hi"), dispatch=dispatch)) as asking:
+        answer = await asking.get("/")
+        assert (answer.text, answer.headers["content-length"]) == ("HI", "2")
+        assert (await asking.head("/")).headers["content-length"] == "2"

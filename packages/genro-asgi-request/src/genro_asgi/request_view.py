@@ -251,6 +251,25 @@ class Request(HTTPConnection):
                 self._early.append(message)
         return self._is_disconnected
 
+    async def taken(self) -> Message | None:
+        """The body when it has been read, as the message an application behind begins with; else None."""
+        if self._body is not None or self._kept is not None:
+            return {"type": "http.request", "body": await self.body(), "more_body": False}
+        return {"type": "http.request", "body": b"", "more_body": False} if self._complete else None
+
+    async def pass_on(self) -> Message:
+        """The next message as it arrives, for an application behind; of the body it holds nothing is left here."""
+        if self._is_disconnected and not self._early:
+            return {"type": "http.disconnect"}
+        message = self._early.popleft() if self._early else await self._receive()
+        if message["type"] == "http.disconnect":
+            self._is_disconnected = True
+        else:
+            self._complete = not message.get("more_body", False)
+            if self._body is None and self._kept is None:
+                self._forget()
+        return message
+
     async def send_push_promise(self, path: str) -> None:
         """Announce that `path` will be pushed, where the server can (ASGI, http.response.push)."""
         if "http.response.push" in (self.scope.get("extensions") or {}):

@@ -1,9 +1,10 @@
 """Middleware written as `dispatch(request, call_next)`, as Starlette has it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
+from genro_asgi.delivery import Runner, close_source, tell
 from genro_asgi.request import Request
 from genro_asgi.response import Response, StreamingResponse
 from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,78 +34,139 @@ class BaseHTTPMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        inner = _Inner(self.app, Request(scope, receive, send))
+        request = Request(scope, receive, send)
+        runs: list[_Run] = []
+
+        async def call_next(request_for_app: Request) -> Response:
+            runs.append(_Run(self.app, request, send))
+            return await runs[-1].begin(request_for_app.scope)
+
         try:
-            response = await self.dispatch_func(inner.request, inner.call_next)
-            await response(scope, inner.receive_after, send)
-            inner.raise_late()
+            response = await self.dispatch_func(request, call_next)
+            await response(scope, receive, send)
+            for run in runs:
+                await run.let_finish()
         finally:
-            await inner.end()
+            for run in runs:
+                await run.cancel()
 
 
-class _Inner:
-    """The application behind the middleware, and its answer on the way."""
+class _Run:
+    """The application behind the middleware at work: its messages are taken one by one, each when it is wanted."""
 
-    def __init__(self, app: ASGIApp, request: Request) -> None:
-        self.app, self.request = app, request
-        self._messages: asyncio.Queue[Message | None] = asyncio.Queue(maxsize=1)
-        self._task: asyncio.Task[None] | None = None
-        self._body_told = False
+    def __init__(self, app: ASGIApp, request: Request, send: Send) -> None:
+        self._app, self._request, self._send = app, request, send
+        self._messages: asyncio.Queue[tuple[Message, asyncio.Event] | None] = asyncio.Queue()
+        #: The sends of the application that have not returned.
+        self._waiting: set[asyncio.Event] = set()
+        #: The answer is out, or nobody wants it.
+        self._over = asyncio.Event()
+        self._taken_told = False
+        self._error_raised = False
+        self._task: asyncio.Task[None]
 
-    async def call_next(self, request: Request) -> Response:
-        """Run the application; its status and headers at once, its body as it comes."""
-        self._task = asyncio.ensure_future(self._run(request.scope))
-        start = await self._messages.get()
-        if start is None:
-            self._task.result()
-            raise RuntimeError("No response returned.")
-        response = StreamingResponse(self._body(), start["status"])
-        response.raw_headers = list(start.get("headers", ()))
-        return response
+    async def begin(self, scope: Scope) -> Response:
+        """Run the application up to the start of its answer; what it sends before that goes straight out."""
+        self._task = asyncio.ensure_future(self._app(scope, self._receive, self._take))
+        self._task.add_done_callback(lambda _: self._messages.put_nowait(None))
+        while (arrived := await self._messages.get()) is not None:
+            message, taken = arrived
+            if message["type"] == "http.response.start":
+                taken.set()
+                response = _Relayed(self._body(), message["status"])
+                response.raw_headers = list(message.get("headers", ()))
+                return response
+            await self._send(message)
+            taken.set()
+        self._raise()
+        raise RuntimeError("No response returned.")
 
-    async def _run(self, scope: Scope) -> None:
-        try:
-            await self.app(scope, self._receive, self._messages.put)
-        finally:
-            await self._messages.put(None)
+    async def _take(self, message: Message) -> None:
+        """The application's send: it returns when the message is on its way."""
+        if self._over.is_set():
+            await asyncio.sleep(0)
+            return
+        taken = asyncio.Event()
+        self._waiting.add(taken)
+        self._messages.put_nowait((message, taken))
+        await taken.wait()
+        self._waiting.discard(taken)
 
     async def _receive(self) -> Message:
-        # What the middleware has read of the body is given to the application again.
-        body: bytes | None = getattr(self.request, "_body", None)
-        if body is not None and not self._body_told:
-            self._body_told = True
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await self.request.receive()
+        if not self._taken_told:
+            self._taken_told = True
+            taken = await self._request.taken()
+            if taken is not None:
+                return taken
+        arriving = asyncio.ensure_future(self._request.pass_on())
+        over = asyncio.ensure_future(self._over.wait())
+        try:
+            await asyncio.wait((arriving, over), return_when=asyncio.FIRST_COMPLETED)
+            return arriving.result() if arriving.done() else {"type": "http.disconnect"}
+        finally:
+            arriving.cancel()
+            over.cancel()
 
-    async def receive_after(self) -> Message:
-        """The client's end while the answer is sent."""
-        while True:
-            message = await self.request.receive()
-            if message["type"] == "http.disconnect":
-                return message
+    async def _body(self) -> AsyncIterator[Any]:
+        """The pieces of the body, and messages of other kinds as they are."""
+        while (arrived := await self._messages.get()) is not None:
+            message, taken = arrived
+            is_body = message["type"] == "http.response.body"
+            piece: Any = bytes(message.get("body", b"")) if is_body else message
+            if piece:
+                yield piece
+            if message["type"] == "http.response.pathsend" or (is_body and not message.get("more_body", False)):
+                return  # the application goes on when the answer is out
+            taken.set()
+        self._raise()
 
-    async def _body(self) -> AsyncIterator[bytes]:
-        while True:
-            message = await self._messages.get()
-            if message is None:
-                self.raise_late()
-                return
-            body: Any = message.get("body", b"")
-            if body:
-                yield bytes(body)
-            if not message.get("more_body", False):
-                return
-
-    def raise_late(self) -> None:
-        """Raise what the application raised after its answer had begun."""
-        if self._task is not None and self._task.done() and not self._task.cancelled():
+    def _raise(self) -> None:
+        """Raise what the application raised, once."""
+        if not self._error_raised:
+            self._error_raised = True
             self._task.result()
 
-    async def end(self) -> None:
+    def _release(self) -> None:
+        self._over.set()
+        for taken in self._waiting:
+            taken.set()
+
+    async def let_finish(self) -> None:
+        """Let the application do what it does after its answer, a background task for instance."""
+        self._release()
+        await asyncio.wait((self._task,))
+        self._raise()
+
+    async def cancel(self) -> None:
         """Leave no task behind."""
-        if self._task is None:
-            return
-        while not self._task.done():
-            # An application with something after its answer (a background task) is let finish.
-            await asyncio.wait((self._task, asyncio.ensure_future(self._messages.get())), timeout=30,
-                               return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+
+
+class _Relayed(StreamingResponse):
+    """The answer of the application behind; it is the application that watches for the client."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.respond(scope, send)
+        if self.background is not None:
+            await self.background()
+
+    async def respond(self, scope: Scope, send: Send, run: Runner = asyncio.to_thread) -> None:
+        """Send status, headers and the pieces as they come."""
+        pieces = aiter(self.body_iterator)
+        self.started = whole = True
+        try:
+            await tell(send, {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            if scope.get("method") != "HEAD":
+                async for piece in pieces:
+                    if isinstance(piece, Mapping):
+                        whole = piece["type"] != "http.response.pathsend"
+                        await tell(send, dict(piece))
+                    else:
+                        body = self.encode_piece(piece)
+                        await tell(send, {"type": "http.response.body", "body": body, "more_body": True})
+            if whole:
+                await tell(send, {"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            await close_source(pieces, self.body_iterator)
