@@ -42,7 +42,7 @@ def loads(data: bytes | bytearray | memoryview | str, max_depth: int = MAX_DEPTH
     """A JSON text as Python values; JsonError when it is malformed, too deep, or holds what no 64 bits hold."""
     body = data if type(data) is bytes else as_bytes(data)
     try:
-        if max_depth < MAX_DEPTH and body.count(b"[") + body.count(b"{") > max_depth:
+        if max_depth < MAX_DEPTH and _openings(body, max_depth + 1) > max_depth:
             value = _loads_within(body, max_depth)
         else:
             value = _loads(body)
@@ -63,6 +63,11 @@ def loads(data: bytes | bytearray | memoryview | str, max_depth: int = MAX_DEPTH
     if suspect:
         _check_integers(body)
     return value
+
+
+def _openings(body: bytes, most: int) -> int:
+    # What is taken out is counted several times as fast as count() counts, which has no use for memchr.
+    return 2 * len(body) - len(body.replace(b"[", b"", most)) - len(body.replace(b"{", b"", most))
 
 
 def _check_integers(data: bytes) -> None:
