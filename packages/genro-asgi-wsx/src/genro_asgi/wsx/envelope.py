@@ -33,17 +33,38 @@ def check_envelope(fields: dict[str, Any], limits: Limits) -> None:
     WsxError names the field: BAD_ENVELOPE, BAD_METHOD (405) or HEADERS_TOO_LARGE (431). A field that is null
     counts as absent, and unknown fields are left alone.
     """
+    if _is_plain(fields):
+        return
+    checks = _CHECKS
     for name, value in fields.items():
-        check = _CHECKS.get(name)
-        if check is not None and value is not None:
+        if name in checks and value is not None:
             try:
-                fields[name] = check(value)
+                fields[name] = checks[name](value)
             except WsxError as error:
                 raise _about(fields, name, error) from None
     if fields.get("headers"):
         _check_header_size(fields, limits)
     if fields.get("cookies") and fields.get("method") and dict in map(type, fields["cookies"].values()):
         raise _about(fields, "cookies", _bad("must not hold objects in a request"))
+
+
+# Paths found good lately, as they are spelled: there are few of them, and most messages have one.
+_good_paths: dict[str, None] = {}
+_GOOD_PATHS_MAX = 1024
+
+
+def _is_plain(fields: dict[str, Any]) -> bool:
+    """Whether these are the id, method, path and data of a call that needs no closer look; most are."""
+    id, method, path = fields.get("id"), fields.get("method"), fields.get("path")
+    return (
+        type(id) is str
+        and type(method) is str
+        and type(path) is str
+        and path in _good_paths
+        and method in METHODS
+        and 0 < len(id) <= MAX_ID
+        and len(fields) == (4 if "data" in fields else 3)
+    )
 
 
 def _about(fields: dict[str, Any], name: str, error: WsxError) -> WsxError:
@@ -65,6 +86,8 @@ def _id(value: Any) -> str:
 def _method(value: Any) -> str:
     if type(value) is not str:
         raise _bad("must be a string")
+    if value in METHODS:
+        return value
     method = _METHOD_NAMES.get(value) or _METHOD_NAMES.get(value.upper())
     if method is None:
         allowed = ", ".join(sorted(METHODS))
@@ -84,6 +107,10 @@ def _path(value: Any) -> str:
         raise _bad("must not have a segment '..'")
     if _CONTROL.search(path):
         raise _bad("must not hold control characters")
+    if len(path) <= MAX_ID:
+        if len(_good_paths) >= _GOOD_PATHS_MAX:
+            _good_paths.clear()
+        _good_paths[path] = None
     return path
 
 

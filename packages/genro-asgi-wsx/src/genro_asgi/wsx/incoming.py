@@ -26,21 +26,23 @@ class Incoming(ParsedMessage):
     place among the calls that may run at once.
     """
 
-    __slots__ = (
-        "cancel_code",
-        "chunks",
-        "control",
-        "deadline",
-        "holds_slot",
-        "key",
-        "on_cancel",
-        "open",
-        "sender",
-        "session",
-        "shielded",
-        "size",
-        "streaming",
-    )
+    # What most calls never touch stays on the class: making one is a good part of what a call costs.
+
+    #: False once it was answered, or ended from outside
+    open = True
+    holds_slot = False
+    streaming = False
+    #: set to let the handler run on when the call is cancelled; its answer is dropped
+    shielded = False
+    #: called once when the call ends from outside
+    on_cancel: Callable[[], None] | None = None
+    #: why it ended from outside: CANCELLED, DEADLINE or LOST
+    cancel_code: str | None = None
+    #: "hello" or "auth" when it is for the transport to look at credentials
+    control: str | None = None
+    sender: Sender | None = None
+    #: what the caller streams; None when it streams nothing
+    chunks: Receiver | None = None
 
     def __init__(
         self, fields: dict[str, Any], form: Form, session: "Session", key: str | int, deadline: float, size: int
@@ -52,21 +54,6 @@ class Incoming(ParsedMessage):
         #: monotonic seconds at which it is answered with 504; infinite when it may take any time
         self.deadline = deadline
         self.size = size
-        #: False once it was answered, or ended from outside
-        self.open = True
-        self.holds_slot = False
-        self.streaming = False
-        #: set to let the handler run on when the call is cancelled; its answer is dropped
-        self.shielded = False
-        #: called once when the call ends from outside
-        self.on_cancel: Callable[[], None] | None = None
-        #: why it ended from outside: CANCELLED, DEADLINE or LOST
-        self.cancel_code: str | None = None
-        #: "hello" or "auth" when it is for the transport to look at credentials
-        self.control: str | None = None
-        self.sender: Sender | None = None
-        #: what the caller streams; None when it streams nothing
-        self.chunks: Receiver | None = None
 
     @property
     def is_event(self) -> bool:
@@ -91,12 +78,22 @@ class Incoming(ParsedMessage):
         session = self.session
         frame: Frame | None = None
         if self.open:
-            if type(self.key) is str:
-                frame = self._encode(status, data, headers, cookies)
+            key = self.key
+            if type(key) is str:
+                if headers or cookies or self.sender is not None:
+                    frame = self._encode(status, data, headers, cookies)
+                elif data is None:
+                    frame = session.encode({"id": key, "status": status}, self.form)
+                else:
+                    frame = session.encode({"id": key, "status": status, "data": data}, self.form)
                 session.count(frame)
             self.open = False
-            del session.calls[self.key]
-        session.release(self)
+            del session.calls[key]
+        if self.holds_slot:
+            self.holds_slot = False
+            session.running -= 1
+        elif self.streaming:
+            session.release(self)
         return frame
 
     def fail(

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from genro_asgi.jsoncodec import quick_dumps, to_plain
 from genro_asgi.limits import Limits
 from genro_asgi.wsx.codec import encode_fields
 from genro_asgi.wsx.kinds import Form
@@ -84,10 +85,21 @@ class Link:
 
     def encode(self, fields: dict[str, Any], form: Form, *, mark: bool = False) -> Frame:
         """The frame of a message; with `mark` a typed text says so even if nothing in it is typed."""
+        transport, typed, prefixed, legacy = form
+        if not (typed or legacy or transport == "msgpack"):
+            # The short way for most answers; where it does not lead, the other one knows what is wrong.
+            try:
+                body = quick_dumps(fields, to_plain)
+            except (TypeError, ValueError):
+                body = encode_fields(fields, form, types=self._write_types)
+            else:
+                if prefixed:
+                    body = b"WSX://" + body
+            return body.decode() if self._text else body
         body = encode_fields(fields, form, types=self._write_types)
-        if form.transport == "msgpack":
+        if transport == "msgpack":
             return body
-        if mark and form.typed and not body.endswith(b"::JS"):
+        if mark and typed and not body.endswith(b"::JS"):
             body += b"::JS"
         return body.decode() if self._text else body
 

@@ -119,6 +119,29 @@ def parse_message(
 
 def read_message(data: str | bytes, limits: Limits, types: TypeTable, legacy: bool) -> tuple[dict[str, Any], Form]:
     """What parse_message puts into its message."""
+    # Every message of every connection passes here: the plain ones on the shortest way.
+    if type(data) is str and len(data) <= limits.ws_message:
+        try:
+            body = data.encode()
+        except UnicodeEncodeError:
+            raise WsxError("the text holds half of a surrogate pair", id=_leading_id(data)) from None
+    elif type(data) is bytes:
+        body = data
+    else:
+        return _read_message(data, limits, types, legacy)
+    if len(body) > limits.ws_message or (body[:7] != b"WSX://{" and body[:1] != b"{"):
+        return _read_message(data, limits, types, legacy)
+    fields: dict[str, Any]
+    fields, form, body = _read_text(body, dict, limits.ws_depth)
+    check_envelope(fields, limits)
+    if form.typed or "tytx" in fields or "headers" in fields:
+        form = _as_typed(fields, form, body, limits, types)
+    if legacy:
+        form = _read_legacy(fields, form, types, limits)
+    return fields, form
+
+
+def _read_message(data: str | bytes, limits: Limits, types: TypeTable, legacy: bool) -> tuple[dict[str, Any], Form]:
     fields, form, body = _read(data, limits, types, batch=False)
     return _checked(fields, form, body, limits, types, legacy)
 
@@ -143,12 +166,16 @@ def _checked(
     fields: dict[str, Any], form: Form, body: bytes, limits: Limits, types: TypeTable, legacy: bool
 ) -> tuple[dict[str, Any], Form]:
     check_envelope(fields, limits)
-    if form.transport == "json" and _is_typed(fields, form):
-        form = _FORMS[True, form.prefixed]
-        _hydrate(fields, body, types, limits)
-    if legacy and type(fields.get("data")) is str and fields["data"][:1] == '"' == fields["data"][-1:]:
-        return fields, _read_legacy(fields, form, types, limits)
-    return fields, form
+    if form.transport == "json":
+        form = _as_typed(fields, form, body, limits, types)
+    return fields, _read_legacy(fields, form, types, limits) if legacy else form
+
+
+def _as_typed(fields: dict[str, Any], form: Form, body: bytes, limits: Limits, types: TypeTable) -> Form:
+    if not _is_typed(fields, form):
+        return form
+    _hydrate(fields, body, types, limits)
+    return _FORMS[True, form.prefixed]
 
 
 def _read(data: str | bytes, limits: Limits, types: TypeTable, *, batch: bool) -> tuple[Any, Form, bytes]:
@@ -195,8 +222,8 @@ def _leading_id(data: str | bytes) -> str | None:
 
 
 def _read_text(body: bytes, shape: type, max_depth: int) -> tuple[Any, Form, bytes]:
-    prefixed = body.startswith(b"WSX://")
-    marked = body.endswith(b"::JS")
+    prefixed = body[:6] == b"WSX://"
+    marked = body[-4:] == b"::JS"
     if prefixed or marked:
         body = body[6 if prefixed else 0 : -4 if marked else None]
     try:
@@ -236,6 +263,8 @@ def _as_wsx(error: TytxError, id: str | None) -> WsxError:
 
 
 def _read_legacy(fields: dict[str, Any], form: Form, types: TypeTable, limits: Limits) -> Form:
+    if type(fields.get("data")) is not str or not fields["data"][:1] == '"' == fields["data"][-1:]:
+        return form
     try:
         fields["data"] = decode(fields["data"], "json", types=types, max_depth=limits.ws_depth)
     except TytxError as error:
