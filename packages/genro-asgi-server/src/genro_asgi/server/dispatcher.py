@@ -25,6 +25,7 @@ from genro_asgi.exceptions import (
     HTTPUnauthorized,
     HTTPUriTooLong,
 )
+from genro_asgi.executors.job import Job
 from genro_asgi.middleware.base import Middleware, hooks_of
 from genro_asgi.middleware.errors import ErrorsMiddleware, answer_for, log_failure
 from genro_asgi.middleware.limits import LimitsMiddleware
@@ -32,6 +33,7 @@ from genro_asgi.rendering import ENCODERS, encoder_for
 from genro_asgi.request import BaseRequest
 from genro_asgi.response import Response, as_response
 from genro_asgi.server.handshake import authenticate
+from genro_asgi.server.progress import progress_of, wants_progress
 from genro_asgi.server.routes import Endpoint, RouteTable
 
 if TYPE_CHECKING:
@@ -209,6 +211,13 @@ class Dispatcher:
 
     async def settle(self, request: BaseRequest, value: Any) -> Response:
         """The response of a value, after the hooks have seen it."""
+        if value.__class__ is Job:
+            if wants_progress(request):
+                value = progress_of(self, request, value)
+            else:
+                value = await value
+                if self.transport == "http":
+                    request.response.append_header("vary", "Accept")
         if value.__class__ in _GENERATORS:
             value = await begin(value, self.server.handlers.run)
         response = self.to_response(request, value)

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from time import time
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from genro_asgi.exceptions import HTTPException, HTTPGatewayTimeout, HTTPServiceUnavailable, HTTPUnauthorized
@@ -123,7 +124,7 @@ class WsxCalls:
             if answer is not None:
                 return answer
         value = dispatcher.enter(request, request.path, request.method, dispatcher.always_slow)
-        return await value if isinstance(value, Awaitable) else value
+        return await value if value.__class__ is CoroutineType else value
 
     async def _answer(self, request: MsgRequest, call: Incoming, work: Any) -> None:
         error: BaseException | None = None
