@@ -199,6 +199,14 @@ def test_heads_no_server_should_take(own_site: Site, head: bytes, status: bytes)
     assert httpx.get(own_site.url + "/").status_code == 200
 
 
+def test_a_refusal_waits_for_the_answers_before_it(own_site: Site) -> None:
+    slow, plain = b"GET /wait?seconds=0.2 HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", own_site.port), timeout=10) as sock:
+        sock.sendall(slow + plain + b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"400"]
+
+
 def test_http_1_0_needs_no_host(own_site: Site) -> None:
     answer = own_site.raw(b"GET / HTTP/1.0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200")

@@ -1,5 +1,6 @@
 """Limits that hold on the quick ways too, and credentials and bodies no shortcut may trip over."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from genro_asgi.response import PlainTextResponse
 from genro_asgi.routing import route
 from genro_asgi.server.server import AsgiServer
 from genro_asgi.testing import AsyncClient
+from genro_asgi.types import Receive, Scope, Send
 
 
 class Site(AsgiServer):
@@ -90,3 +93,40 @@ async def test_a_handler_of_raw_bytes_gets_a_multipart_body_as_it_came(client: A
     headers = {"content-type": "multipart/form-data; boundary=x"}
     answer = await client.post("/raw", content=b"not multipart", headers=headers)
     assert (answer.status_code, json.loads(answer.content)) == (200, 13)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/there/x", [("x-a", "1")], 200),
+        ("/there/x", [(f"x-{n}", "1") for n in range(200)], 431),
+        ("/there/x", [("x-big", "y" * 70_000)], 431),
+        ("/there/" + "x" * 100, [], 414),
+        ("/there/x", [("authorization", "a"), ("authorization", "b")], 400),
+    ],
+)
+async def test_heads_of_mounted_applications_have_limits_too(
+    path: str, headers: list[tuple[str, str]], status: int
+) -> None:
+    async def there(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("there")(scope, receive, send)
+
+    server = Site()
+    server.mount("there", there)
+    async with AsyncClient(server) as client:
+        assert (await client.get(path, headers=headers)).status_code == status
+
+
+@pytest.mark.asyncio
+async def test_a_deadline_is_for_the_handler_not_for_the_download() -> None:
+    class Slow(AsgiServer):
+        @route(timeout=0.1)
+        async def export(self) -> AsyncIterator[bytes]:
+            yield b"head"
+            await asyncio.sleep(0.2)
+            yield b"tail"
+
+    async with AsyncClient(Slow(), timeout=10) as client:
+        answer = await client.get("/export")
+        assert (answer.status_code, answer.content) == (200, b"headtail")

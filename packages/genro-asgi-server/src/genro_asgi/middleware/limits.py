@@ -1,6 +1,5 @@
 """The limits of a request's head: header count and size, the URL's length, one Host."""
 
-from collections import Counter
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -40,7 +39,9 @@ class LimitsMiddleware(Middleware):
             raise HTTPHeaderFieldsTooLarge("The request has too many or too large header fields.")
         if len(scope["path"]) + len(scope.get("query_string", b"")) > self.url:
             raise HTTPUriTooLong(f"The URL is longer than {self.url} bytes.")
-        names = Counter(name for name, _ in headers)
+        names = [name for name, _ in headers]
+        if len(set(names)) == len(names):
+            return
         for name in _SINGLE:
-            if names[name] > 1:
+            if names.count(name) > 1:
                 raise HTTPBadRequest(f"The {name.decode()} header may come only once.")

@@ -319,6 +319,8 @@ class HttpEndpoint:
             await self._send_value(request, Begun(first, pieces), send)
             return
         request.phase = "sending"
+        if request.timer is not None:
+            request.timer.cancel()
         try:
             await send({"type": START, "status": 200, "headers": [request.endpoint.media_type_pair or _OCTETS]})
             request.sending = _PIECES
@@ -345,6 +347,8 @@ class HttpEndpoint:
 
     async def _send_response(self, request: HttpRequest, response: Response, send: Send) -> None:
         request.phase, request.sending = "sending", response
+        if request.timer is not None:
+            request.timer.cancel()  # a deadline is for the handler: how long a download takes is the client's affair
         if self.draining:
             response.raw_headers = [pair for pair in response.raw_headers if pair[0] != b"connection"] + [_CLOSE]
         if response.is_foreign:

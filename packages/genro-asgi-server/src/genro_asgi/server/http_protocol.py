@@ -26,6 +26,7 @@ class GenroHttpProtocol(HttpToolsProtocol):
         super().__init__(config, *args, **kwargs)
         self.limits: Limits = getattr(config, "limits", GenroConfig.limits)
         self._refused = False
+        self._refusal = b""
         self._head_open = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -97,8 +98,20 @@ class GenroHttpProtocol(HttpToolsProtocol):
         response = error_response(error)
         headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
         lines = [STATUS_LINE[error.status_code], *(b"%b: %b\r\n" % pair for pair in headers)]
-        self.transport.write(b"".join([*lines, b"\r\n", response.body]))
+        self._refusal = b"".join([*lines, b"\r\n", response.body])
+        if self.cycle is None or self.cycle.response_complete:
+            self._send_refusal()
+
+    def _send_refusal(self) -> None:
+        self.transport.write(self._refusal)
         self.transport.close()
+
+    def on_response_complete(self) -> None:
+        # Answers keep the order of their requests: a refusal waits for those that came before it.
+        last = not self.pipeline
+        super().on_response_complete()
+        if self._refused and last and not self.transport.is_closing():
+            self._send_refusal()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP; nothing more after a refusal."""

@@ -15,7 +15,7 @@ from genro_asgi.authentication.basic import BasicAuthMixin
 from genro_asgi.binder import AsgiServerEnabler, ServerBinder
 from genro_asgi.context import AsgiContext
 from genro_asgi.datastructures.state import State
-from genro_asgi.exceptions import ConfigError, Redirect
+from genro_asgi.exceptions import ConfigError, HTTPException, Redirect
 from genro_asgi.executors.base import BaseExecutor
 from genro_asgi.lifespan import ServerLifespan
 from genro_asgi.middleware.base import ForApp, Middleware
@@ -262,6 +262,11 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             taker = self._gateway
         if taker is None:
             return False
+        if kind == "http" and self.dispatcher.head is not None:
+            try:
+                self.dispatcher.head.check(scope)
+            except HTTPException as refusal:
+                taker = error_response(refusal)
         log = next((one for one in self.middleware if isinstance(one, LoggingMiddleware)), None)
         if log is None or kind != "http":
             await taker(scope, receive, send)
