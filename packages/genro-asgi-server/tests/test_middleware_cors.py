@@ -44,9 +44,11 @@ async def test_named_origins_and_no_others(make: Any) -> None:
         bad = await client.get("/", headers={"origin": "https://evil.example"})
         assert "access-control-allow-origin" not in bad.headers
         assert bad.headers["vary"] == "Origin"
-        assert "access-control-allow-origin" not in (await client.get("/")).headers
+        same = await client.get("/")
+        assert ("access-control-allow-origin" in same.headers, same.headers["vary"]) == (False, "Origin")
         asked = await client.options("/", headers=PREFLIGHT)
         assert (asked.status_code, asked.text) == (200, "OK")
+        assert asked.headers["vary"].startswith("Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
         assert asked.headers["access-control-allow-methods"] == "GET, POST"
         assert "X-Token" in asked.headers["access-control-allow-headers"]
         refused = await client.options("/", headers={**PREFLIGHT, "origin": "https://evil.example"})
@@ -114,3 +116,31 @@ async def test_http_is_sent_to_https() -> None:
         assert (answer.status_code, answer.headers["location"]) == (307, "https://testserver/a?b=c")
     async with AsyncClient(app, "https://testserver", lifespan=False) as client:
         assert (await client.get("/")).text == "in"
+
+
+@pytest.mark.asyncio
+async def test_nobody_is_sent_nowhere() -> None:
+    middleware = HTTPSRedirectMiddleware(PlainTextResponse("in"))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["server"] = None
+        await middleware(scope, receive, send)
+
+    async with AsyncClient(app, lifespan=False) as client:
+        answer = await client.get("/", headers={"host": "[:::]"})
+        assert (answer.status_code, answer.text) == (400, "Invalid host header")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("[::1]", 200), ("[::1]:80", 200), ("SHOP.org:1", 200), ("[::1]evil.example", 400), ("[::1]@evil", 400),
+        ("[::1].", 400), ("[::1]:evil", 400), ("shop.org/evil", 400), ("shop.org@evil", 400), ("shop.org evil", 400),
+        ("", 400),
+    ],
+)  # fmt: skip
+async def test_what_is_no_host_is_not_trusted(host: str, status: int) -> None:
+    app = TrustedHostMiddleware(PlainTextResponse("in"), ["[::1]", "Shop.org"])
+    async with AsyncClient(app, lifespan=False) as client:
+        assert (await client.get("/", headers={"host": host})).status_code == status

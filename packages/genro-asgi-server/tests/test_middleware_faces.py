@@ -12,10 +12,10 @@ from hypothesis import given, settings, strategies as st
 from genro_asgi.background import BackgroundTask
 from genro_asgi.exceptions import HTTPException, HTTPNotFound
 from genro_asgi.middleware.base_http import BaseHTTPMiddleware
-from genro_asgi.middleware.bodylimit import RequestBodyLimitMiddleware
+from genro_asgi.middleware.body_limit import RequestBodyLimitMiddleware
 from genro_asgi.middleware.exceptions import ExceptionMiddleware, ServerErrorMiddleware
 from genro_asgi.middleware.gzip import GZipMiddleware
-from genro_asgi.middleware.sessions import SessionMiddleware
+from genro_asgi.middleware.sessions import Session, SessionMiddleware
 from genro_asgi.request import Request
 from genro_asgi.response import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from genro_asgi.testing import AsyncClient, WebSocketDenied
@@ -42,6 +42,72 @@ async def test_gzip_of_what_is_worth_it() -> None:
                      Response(b"x" * 999, headers={"content-encoding": "br"}), Response(b"x" * 999, 206)):  # fmt: skip
         async with client(GZipMiddleware(response)) as asking:
             assert (await asking.get("/", headers=GZIP)).content == response.body
+
+
+@pytest.mark.parametrize(
+    ("content_type", "excluded"),
+    [
+        ("image/png", True), ("Video/MP4; x=1", True), ("application/grpc+proto", True), ("text/event-stream", True),
+        ("image/svg+xml", False), ("text/html", False), ("", False),
+    ],
+)  # fmt: skip
+def test_what_gzip_leaves_alone(content_type: str, excluded: bool) -> None:
+    assert GZipMiddleware(raising).excludes(content_type) is excluded
+    assert GZipMiddleware(raising, exclude_content_types=["Text/HTML; a=b"]).excludes("text/html;q=1")
+
+
+@pytest.mark.asyncio
+async def test_gzip_holds_no_start_back_without_a_reason() -> None:
+    sent: list[str] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        assert sent == ["http.response.start"]
+        await send({"type": "http.response.body", "body": b"data: hi"})
+
+    scope = {"type": "http", "method": "GET", "headers": [(b"accept-encoding", b"gzip")]}
+    await GZipMiddleware(app)(scope, no_receive, send)
+    assert sent == ["http.response.start", "http.response.body"]
+
+
+@pytest.mark.asyncio
+async def test_gzip_leaves_large_pieces_to_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    async def elsewhere(function: Any, body: bytes, more: bool) -> Any:
+        sizes.append(len(body))
+        return function(body, more)
+
+    monkeypatch.setattr("genro_asgi.middleware.gzip.run_in_threadpool", elsewhere)
+    body = bytes(range(256)) * 1024
+    for size, expected in [(1024, [len(body)]), (len(body) + 1, [])]:
+        sizes.clear()
+        async with client(GZipMiddleware(Response(body), 0, 1, size)) as asking:
+            assert gzip.decompress((await asking.get("/", headers=GZIP)).content) == body
+        assert sizes == expected
+
+
+@pytest.mark.asyncio
+async def test_gzip_of_what_has_trailers() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"900")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
+        await send({"type": "http.response.body", "body": b"x" * 900})
+        await send({"type": "http.response.trailers", "headers": [(b"x-a", b"1")]})
+
+    scope = {"type": "http", "method": "GET", "headers": [(b"accept-encoding", b"gzip")]}
+    await GZipMiddleware(app)(scope, no_receive, send)
+    assert b"content-length" not in dict(sent[0]["headers"])
+    assert [message["type"].rpartition(".")[2] for message in sent] == ["start", "body", "trailers"]
 
 
 @pytest.mark.asyncio
@@ -76,8 +142,7 @@ async def test_sessions_in_a_signed_cookie() -> None:
         assert (await asking.get("/")).json() == {}
         first = await asking.get("/set")
         cookie = first.headers["set-cookie"]
-        assert "HttpOnly" in cookie
-        assert "SameSite=lax" in cookie
+        assert cookie.endswith("; path=/; Max-Age=1209600; httponly; samesite=lax")
         assert first.headers["vary"] == "Cookie"
         assert (await asking.get("/")).json() == {"user": "ann", "n": 1}
         gone = await asking.get("/clear")
@@ -85,6 +150,49 @@ async def test_sessions_in_a_signed_cookie() -> None:
         assert (await asking.get("/")).json() == {}
         with pytest.raises(ValueError, match="a cookie holds 4000"):
             await asking.get("/big")
+
+
+@pytest.mark.asyncio
+async def test_a_session_is_written_when_it_changes_and_varies_when_it_is_looked_at() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        if path == "/new":
+            Request(scope).session["cart"] = [1]
+        elif path == "/deep":
+            scope["session"]["cart"].append(2)
+        elif path == "/other":
+            scope["session"] = {"cart": [9]}
+        elif path != "/none":
+            Request(scope).session.get("cart")
+        await Response()(scope, receive, send)
+
+    async with client(SessionMiddleware(app, "secret", domain="example.org", partitioned=True)) as asking:
+        new = await asking.get("/new")
+        assert new.headers["set-cookie"].endswith("; httponly; samesite=lax; secure; domain=example.org; partitioned")
+        cookie = {"cookie": new.headers["set-cookie"].partition(";")[0]}
+        for path, written, varies in [("/read", 0, 1), ("/deep", 1, 1), ("/other", 1, 1), ("/none", 0, 0)]:
+            answer = await asking.get(path, headers=cookie)
+            assert ("set-cookie" in answer.headers, "vary" in answer.headers) == (written, varies), path
+
+
+@pytest.mark.parametrize("options", [{"path": "/; domain=evil"}, {"domain": "a\r\nb"}, {"session_cookie": "a b"}])
+def test_the_attributes_of_a_session_cookie_are_checked(options: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="Cookie"):
+        SessionMiddleware(session_app, "secret", **options)  # type: ignore[arg-type]
+
+
+def test_a_session_knows_what_was_done_to_it() -> None:
+    done: list[tuple[Any, bool, bool]] = [
+        (lambda s: s.update(b=1), True, True), (lambda s: s.pop("a"), True, True), (lambda s: s.clear(), True, True),
+        (lambda s: s.popitem(), True, True), (lambda s: s.setdefault("b"), True, True),
+        (lambda s: s.__delitem__("a"), True, True), (lambda s: s.pop("x", None), False, False),
+        (lambda s: s.setdefault("a"), False, False), (lambda s: s["a"], True, False), (lambda s: "a" in s, True, False),
+        (lambda s: s.get("x"), True, False),
+    ]  # fmt: skip
+    for act, accessed, modified in done:
+        session = Session({"a": 1})
+        act(session)
+        assert (session.accessed, session.modified) == (accessed, modified)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -165,9 +273,29 @@ async def test_server_errors_are_answered_and_raised() -> None:
         assert (answer.status_code, answer.json()["detail"]) == (500, "Internal Server Error")
     async with client(ServerErrorMiddleware(raising, debug=True), raise_app_exceptions=False) as asking:
         assert "KeyError: 'k'" in (await asking.get("/key")).text
+    async with client(ServerErrorMiddleware(raising, debug=True), raise_app_exceptions=False) as asking:
+        page = await asking.get("/key", headers={"accept": "text/html"})
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "<h1>500: KeyError: &#x27;k&#x27;</h1>" in page.text
     async with client(ServerErrorMiddleware(raising)) as asking:
         with pytest.raises(KeyError):
             await asking.get("/key")
+
+
+@pytest.mark.asyncio
+async def test_a_handler_of_server_errors_is_told_after_the_answer_too() -> None:
+    told: list[str] = []
+
+    async def failing_late(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse("out")(scope, receive, send)
+        raise KeyError("late")
+
+    def handler(request: Request, exc: Exception) -> None:
+        told.append(str(exc))
+
+    async with client(ServerErrorMiddleware(failing_late, handler), raise_app_exceptions=False) as asking:
+        assert (await asking.get("/")).text == "out"
+    assert told == ["'late'"]
 
 
 def test_they_are_where_starlettes_users_look() -> None:

@@ -114,7 +114,10 @@ class HTTPConnection(Mapping[str, Any]):
     @property
     def session(self) -> Any:
         """The session of the session middleware."""
-        return self._installed("session", "SessionMiddleware")
+        session = self._installed("session", "SessionMiddleware")
+        if hasattr(session, "mark_accessed"):  # the answer depends on the cookie then
+            session.mark_accessed()
+        return session
 
     @property
     def auth(self) -> Any:

@@ -16,7 +16,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 # RFC 3986, 3.2: a name or an IP literal, and a port.
 _HOST = re.compile(
     r"(?:\[(?:(?P<ip6>[0-9A-Fa-f:.]+)|v[0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+)\]"
-    r"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::0*(?P<port>[0-9]{0,5}))?",
+    r"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::0*(?P<port>[0-9]{0,5})(?<=[0-9]))?",
 )
 
 # Inside a decoded path these would end it, or be dropped or taken for a slash; all else stays readable.

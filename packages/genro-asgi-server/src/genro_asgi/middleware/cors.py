@@ -13,9 +13,13 @@ from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["CORSMiddleware", "CorsHook", "CorsPolicy"]
 
-ALL_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+ALL_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY")
 #: What a page may send without asking.
 SAFELISTED_HEADERS = ("Accept", "Accept-Language", "Content-Language", "Content-Type")
+#: What the answer to a preflight depends on.
+PREFLIGHT_VARY = (
+    "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, Access-Control-Request-Private-Network"
+)
 
 
 class CorsPolicy:
@@ -59,13 +63,9 @@ class CorsPolicy:
 
     def mark(self, headers: MutableHeaders, origin: str) -> None:
         """Say in the headers of an answer that its origin may read it."""
-        if self.all_origins:
-            headers["access-control-allow-origin"] = "*"
-        else:
-            headers.add_vary_header("Origin")
-            if not self.allows(origin):
-                return
-            headers["access-control-allow-origin"] = origin
+        if not self.allows(origin):
+            return
+        headers["access-control-allow-origin"] = "*" if self.all_origins else origin
         if self.credentials:
             headers["access-control-allow-credentials"] = "true"
         if self.exposed:
@@ -76,7 +76,7 @@ class CorsPolicy:
         response = PlainTextResponse("OK")
         headers = response.headers
         refused = self._refused(asked)
-        headers["vary"] = "Origin"
+        headers["vary"] = PREFLIGHT_VARY
         if self.allows(asked["origin"]):
             self.mark(headers, asked["origin"])
         headers["access-control-allow-methods"] = ", ".join(self.methods)
@@ -84,7 +84,6 @@ class CorsPolicy:
         wanted = asked.get("access-control-request-headers")
         if self.all_headers and wanted is not None:
             headers["access-control-allow-headers"] = wanted
-            headers.add_vary_header("Access-Control-Request-Headers")
         elif not self.all_headers:
             headers["access-control-allow-headers"] = ", ".join(self.headers)
         if self.private_network and asked.get("access-control-request-private-network") == "true":
@@ -110,24 +109,42 @@ class CorsPolicy:
 class CORSMiddleware:
     """The policy as a classic ASGI middleware, with Starlette's arguments."""
 
-    def __init__(self, app: ASGIApp, **options: Any) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        allow_origins: Sequence[str] = (),
+        allow_methods: Sequence[str] = ("GET",),
+        allow_headers: Sequence[str] = (),
+        allow_credentials: bool = False,
+        allow_origin_regex: str | None = None,
+        allow_private_network: bool = False,
+        expose_headers: Sequence[str] = (),
+        max_age: int = 600,
+    ) -> None:
         self.app = app
-        self.policy = CorsPolicy(**options)
+        self.policy = CorsPolicy(
+            allow_origins, allow_methods, allow_headers, allow_credentials, allow_origin_regex, allow_private_network,
+            expose_headers, max_age,
+        )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope) if scope["type"] == "http" else Headers(raw=[])
-        origin = headers.get("origin")
-        if origin is None:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if self.policy.is_preflight(scope["method"], headers):
-            await self.policy.preflight(headers)(scope, receive, send)
+        asked = Headers(scope=scope)
+        if self.policy.is_preflight(scope["method"], asked):
+            await self.policy.preflight(asked)(scope, receive, send)
             return
+        origin = asked.get("origin")
 
         async def marking(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": list(message.get("headers", ()))}
-                self.policy.mark(MutableHeaders(raw=message["headers"]), origin)
+                headers = MutableHeaders(raw=message["headers"])
+                # Also of answers to the same origin: kept by a cache, they would be given to another one.
+                headers.add_vary_header("Origin")
+                if origin is not None:
+                    self.policy.mark(headers, origin)
             await send(message)
 
         await self.app(scope, receive, marking)
@@ -182,6 +199,10 @@ class CorsHook(Middleware):
     def after(self, request: BaseRequest, response: Response) -> None:
         """Mark the answer."""
         assert isinstance(request, HttpRequest)
+        headers = response.headers
+        if headers.get("access-control-allow-methods") is not None:
+            return
+        headers.add_vary_header("Origin")
         origin = request.header_map.get(b"origin")
-        if origin is not None and response.headers.get("access-control-allow-methods") is None:
-            self.policy.mark(response.headers, origin.decode("latin-1"))
+        if origin is not None:
+            self.policy.mark(headers, origin.decode("latin-1"))

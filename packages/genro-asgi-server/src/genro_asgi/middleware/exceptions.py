@@ -1,5 +1,6 @@
 """Exceptions around plain ASGI applications, as Starlette has them."""
 
+import html
 import logging
 import traceback
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from genro_asgi.background import is_async_callable
 from genro_asgi.exceptions import HTTPException, WebSocketException
 from genro_asgi.executors.threadpool import run_in_threadpool
 from genro_asgi.request import Request
-from genro_asgi.response import PlainTextResponse, Response, error_response
+from genro_asgi.response import HTMLResponse, PlainTextResponse, Response, error_response
 from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["ExceptionMiddleware", "ServerErrorMiddleware"]
@@ -118,16 +119,28 @@ class ServerErrorMiddleware:
         try:
             await self.app(scope, receive, noticing)
         except Exception as exc:
+            # A handler is told in any case: it may keep a record.
+            response = await self._response(Request(scope, receive, send), exc)
             if not noticing.started:
-                request = Request(scope, receive, send)
-                response = await self._response(request, exc)
                 await response(scope, receive, send)
             raise
 
     async def _response(self, request: Request, exc: Exception) -> Response:
         if self.debug:
-            return PlainTextResponse("".join(traceback.format_exception(exc)), status_code=500)
+            return self.debug_response(request, exc)
         if self.handler is None:
-            return error_response(HTTPException(500))
+            return self.error_response(request, exc)
         response: Response = await _call(self.handler, request, exc)
         return response
+
+    def debug_response(self, request: Request, exc: Exception) -> Response:
+        """The traceback, as a page for browsers."""
+        text = "".join(traceback.format_exception(exc))
+        if "text/html" not in request.headers.get("accept", ""):
+            return PlainTextResponse(text, status_code=500)
+        title = html.escape(f"500: {type(exc).__name__}: {exc}")
+        return HTMLResponse(f"<!doctype html><title>{title}</title><h1>{title}</h1><pre>{html.escape(text)}</pre>", 500)
+
+    def error_response(self, request: Request, exc: Exception) -> Response:
+        """What everybody else gets."""
+        return error_response(HTTPException(500))

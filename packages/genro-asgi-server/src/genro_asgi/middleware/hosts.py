@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from genro_asgi.datastructures.headers import Headers
-from genro_asgi.datastructures.url import URL
+from genro_asgi.datastructures.url import URL, is_host
 from genro_asgi.response import PlainTextResponse, RedirectResponse, Response
 from genro_asgi.types import ASGIApp, Receive, Scope, Send
 
@@ -16,7 +16,7 @@ class TrustedHostMiddleware:
     """Answers 400 to requests whose Host is not among `allowed_hosts` (`*.example.com` allows subdomains)."""
 
     def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str] | None = None, www_redirect: bool = True) -> None:
-        hosts = ["*"] if allowed_hosts is None else list(allowed_hosts)
+        hosts = ["*"] if allowed_hosts is None else [host.lower() for host in allowed_hosts]
         for pattern in hosts:
             if "*" in pattern[1:] or (pattern.startswith("*") and pattern != "*" and not pattern.startswith("*.")):
                 raise AssertionError(_WILDCARD)
@@ -29,12 +29,13 @@ class TrustedHostMiddleware:
         if self.allow_any or scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        host = _name(Headers(scope=scope).get("host", ""))
-        if self._matches(host):
+        header = Headers(scope=scope).get("host", "")
+        host = _name(header) if is_host(header) else ""
+        if host and self._matches(host):
             await self.app(scope, receive, send)
             return
-        response: Response = PlainTextResponse("Invalid host header", status_code=400)
-        if self.www_redirect and self._matches("www." + host):
+        response: Response = invalid_host()
+        if host and self.www_redirect and self._matches("www." + host):
             url = URL(scope=scope)
             response = RedirectResponse(str(url.replace(netloc="www." + url.netloc)))
         await response(scope, receive, send)
@@ -44,6 +45,11 @@ class TrustedHostMiddleware:
             host == pattern or (pattern.startswith("*") and host.endswith(pattern[1:]))
             for pattern in self.allowed_hosts
         )
+
+
+def invalid_host() -> Response:
+    """The answer to a Host that is none, or none of ours."""
+    return PlainTextResponse("Invalid host header", status_code=400)
 
 
 def _name(host: str) -> str:
@@ -62,6 +68,10 @@ class HTTPSRedirectMiddleware:
             await self.app(scope, receive, send)
             return
         url = URL(scope=scope)
+        if not url.netloc:
+            # Neither the client nor the server says where we are.
+            await invalid_host()(scope, receive, send)
+            return
         secure = {"http": "https", "ws": "wss"}[url.scheme]
         netloc = url.hostname if url.port in (80, 443) else url.netloc
         await RedirectResponse(str(url.replace(scheme=secure, netloc=netloc)), 307)(scope, receive, send)

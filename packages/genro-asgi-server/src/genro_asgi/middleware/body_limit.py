@@ -9,11 +9,11 @@ __all__ = ["RequestBodyLimitMiddleware"]
 
 
 class RequestBodyLimitMiddleware:
-    """Answers 413 to bodies over `max_body` bytes: at once by their Content-Length, else when the limit is passed."""
+    """Answers 413 to bodies over `max_body_size` bytes: at once by Content-Length, else when the limit is passed."""
 
-    def __init__(self, app: ASGIApp, max_body: int = 16 * 1024 * 1024) -> None:
+    def __init__(self, app: ASGIApp, max_body_size: int) -> None:
         self.app = app
-        self.max_body = max_body
+        self.max_body_size = max_body_size
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -25,9 +25,9 @@ class RequestBodyLimitMiddleware:
         async def counting() -> Message:
             nonlocal total
             message = await receive()
-            total += len(message.get("body", b""))
-            if total > self.max_body:
-                raise too_large(self.max_body)
+            total += len(message.get("body") or b"")
+            if total > self.max_body_size:
+                raise too_large(self.max_body_size)
             return message
 
         async def noticing(message: Message) -> None:
@@ -38,7 +38,7 @@ class RequestBodyLimitMiddleware:
         try:
             for name, value in scope["headers"]:
                 if name == b"content-length":
-                    check_length(value, self.max_body)
+                    check_length(value, self.max_body_size)
             await self.app(scope, counting, noticing)
         except HTTPException as error:
             if started or error.status_code not in (400, 413):
