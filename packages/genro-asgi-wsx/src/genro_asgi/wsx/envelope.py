@@ -7,7 +7,7 @@ from typing import Any
 from genro_asgi.limits import Limits
 from genro_asgi.wsx.errors import WsxError
 
-__all__ = ["MAX_ID", "MAX_PATH", "METHODS", "check_envelope", "readable_id"]
+__all__ = ["MAX_ID", "MAX_PATH", "METHODS", "check_envelope", "is_plain", "readable_id"]
 
 #: The methods a request may have; a message may also say WSK, which means POST.
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "SUBSCRIBE", "EXEC"})
@@ -33,8 +33,6 @@ def check_envelope(fields: dict[str, Any], limits: Limits) -> None:
     WsxError names the field: BAD_ENVELOPE, BAD_METHOD (405) or HEADERS_TOO_LARGE (431). A field that is null
     counts as absent, and unknown fields are left alone.
     """
-    if _is_plain(fields):
-        return
     checks = _CHECKS
     for name, value in fields.items():
         if name in checks and value is not None:
@@ -53,7 +51,7 @@ _good_paths: dict[str, None] = {}
 _GOOD_PATHS_MAX = 1024
 
 
-def _is_plain(fields: dict[str, Any]) -> bool:
+def is_plain(fields: dict[str, Any]) -> bool:
     """Whether these are the id, method, path and data of a call that needs no closer look; most are."""
     id, method, path = fields.get("id"), fields.get("method"), fields.get("path")
     return (

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from genro_asgi.jsoncodec import JsonError, loads
 from genro_asgi.limits import Limits
-from genro_asgi.wsx.envelope import check_envelope, readable_id
+from genro_asgi.wsx.envelope import check_envelope, is_plain, readable_id
 from genro_asgi.wsx.errors import TytxError, WsxError
 from genro_asgi.wsx.kinds import BINARY, Form
 from genro_asgi.wsx.tytx.codec import decode
@@ -31,6 +31,7 @@ VERSION = 1
 TYPED_FIELDS = ("query", "data", "cookies")
 DEFAULT_LIMITS = Limits()
 
+_PLAIN, _PREFIXED = Form(prefixed=False), Form()
 _FORMS = {(typed, prefixed): Form("json", typed, prefixed) for typed in (True, False) for prefixed in (True, False)}
 # MessagePack tells a map and an array in its first byte: the short form, 16 bits of length, 32 bits.
 _MSGPACK_MAPS = frozenset(bytes([byte]) for byte in (*range(0x80, 0x90), 0xDE, 0xDF))
@@ -119,24 +120,30 @@ def parse_message(
 
 def read_message(data: str | bytes, limits: Limits, types: TypeTable, legacy: bool) -> tuple[dict[str, Any], Form]:
     """What parse_message puts into its message."""
-    # Every message of every connection passes here: the plain ones on the shortest way.
+    # Every message of every connection passes here: the plain ones on the shortest way, all in one place.
+    body = data
     if type(data) is str and len(data) <= limits.ws_message:
         try:
             body = data.encode()
         except UnicodeEncodeError:
-            raise WsxError("the text holds half of a surrogate pair", id=_leading_id(data)) from None
-    elif type(data) is bytes:
-        body = data
-    else:
+            return _read_message(data, limits, types, legacy)
+    if type(body) is not bytes or body[-1:] != b"}" or len(body) > limits.ws_message:
         return _read_message(data, limits, types, legacy)
-    if len(body) > limits.ws_message or (body[:7] != b"WSX://{" and body[:1] != b"{"):
+    form = _PLAIN
+    if body[:7] == b"WSX://{":
+        body = body[6:]
+        form = _PREFIXED
+    elif body[:1] != b"{":
         return _read_message(data, limits, types, legacy)
-    fields: dict[str, Any]
-    fields, form, body = _read_text(body, dict, limits.ws_depth)
-    check_envelope(fields, limits)
-    if form.typed or "tytx" in fields or "headers" in fields:
-        form = _as_typed(fields, form, body, limits, types)
-    if legacy:
+    try:
+        fields: dict[str, Any] = loads(body, max_depth=limits.ws_depth)
+    except JsonError as error:
+        raise WsxError(str(error), id=_leading_id(body)) from None
+    if not is_plain(fields):
+        check_envelope(fields, limits)
+        if "tytx" in fields or "headers" in fields:
+            form = _as_typed(fields, form, body, limits, types)
+    if legacy and type(fields.get("data")) is str:
         form = _read_legacy(fields, form, types, limits)
     return fields, form
 

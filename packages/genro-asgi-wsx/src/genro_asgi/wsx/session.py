@@ -108,7 +108,8 @@ class Session(Calling):
             fields, form = read_message(data, self.limits, self.types, self.legacy)
             method = fields.get("method")
             if method is not None and fields.get("status") is None:
-                if (fields.get("path") or "/").startswith(RESERVED):
+                path = fields.get("path")
+                if path is not None and path[:6] == RESERVED:
                     return handle_control(self, fields, form, now, len(data))
                 return self.accept(fields, form, now, len(data))
             kind = classify(fields)
@@ -127,6 +128,28 @@ class Session(Calling):
 
     def accept(self, fields: dict[str, Any], form: Form, now: float, size: int) -> Incoming | None:
         """The call of a message if it is to run now; it may also have to wait, or be refused."""
+        key = fields.get("id")
+        calls = self.calls
+        if (
+            key is None
+            or key in calls
+            or self.running >= self.limits.ws_in_flight
+            or self.backlog
+            or self.draining
+            or "stream" in fields
+            or "timeout" in fields
+        ):
+            return self._accept_rest(fields, form, now, size)
+        # Nearly every call goes this way; what _accept_rest() would do is done here in one place.
+        deadline = now + self.default_timeout
+        if deadline < self.due:
+            self.due = deadline
+        call = calls[key] = Incoming(fields, form, self, key, deadline, size)
+        call.holds_slot = True
+        self.running += 1
+        return call
+
+    def _accept_rest(self, fields: dict[str, Any], form: Form, now: float, size: int) -> Incoming | None:
         call = self.open_call(fields, form, now, size)
         if call is None:
             return None
