@@ -275,7 +275,7 @@ class WsxCalls:
         self.know(info)
         self.handler.registry.identify(self.id, info)
         identity = None if info is None else info.get("identity")
-        self._say(self.session.welcome(call, identity))
+        self._say(self.session.welcome(call, identity, identity))
 
 
 async def _raise(error: Exception) -> Any:
