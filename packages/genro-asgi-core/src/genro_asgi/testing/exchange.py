@@ -10,8 +10,11 @@ from genro_asgi.types import ASGIApp, Message, Scope
 __all__ = ["Exchange", "check_headers"]
 
 
-def check_headers(message: Message) -> list[tuple[bytes, bytes]]:
-    """The headers of a message the application sent; AssertionError when they are not what ASGI wants."""
+def check_headers(message: Message, lower: bool = False) -> list[tuple[bytes, bytes]]:
+    """The headers of a message the application sent; AssertionError when they are not what ASGI wants.
+
+    With `lower` names may have capitals, which most servers let pass.
+    """
     pairs = []
     for pair in message.get("headers", ()):
         if not (isinstance(pair, list | tuple) and len(pair) == 2):
@@ -19,6 +22,8 @@ def check_headers(message: Message) -> list[tuple[bytes, bytes]]:
         name, value = pair
         if not (isinstance(name, bytes) and isinstance(value, bytes)):
             raise AssertionError(f"A header must be a pair of bytes, got {pair!r}.")
+        if lower:
+            name = name.lower()
         if name != name.lower():
             raise AssertionError(f"A header name must be in lower case, got {name!r}.")
         if not name or any(byte in name + value for byte in b"\r\n\0") or name.startswith(b":"):
@@ -33,6 +38,9 @@ class Exchange(ABC):
     A message against the specification raises AssertionError in the application, and, because applications catch
     things, in the client as well.
     """
+
+    #: Whether capitals in header names are let pass.
+    lower_headers = False
 
     def __init__(self, app: ASGIApp, scope: Scope, timeout: float) -> None:
         self.scope = scope

@@ -58,6 +58,7 @@ class HttpExchange(Exchange):
         self._limit = 0 if in_step else _HIGH_WATER
         self._unread = 0
         self._read_from = not in_step
+        self.lower_headers = in_step
         self.extensions: dict[str, Any] = {}
         self._trailers: list[tuple[bytes, bytes]] | None = None
         self._body_complete = False
@@ -144,7 +145,7 @@ class HttpExchange(Exchange):
             raise AssertionError("http.response.trailers was sent before body completed.")
         if self.complete:
             raise AssertionError("http.response.trailers was sent after response completed.")
-        self._trailers += check_headers(message)
+        self._trailers += check_headers(message, self.lower_headers)
         if not message.get("more_trailers", False):
             self._complete()
 
@@ -158,7 +159,7 @@ class HttpExchange(Exchange):
         status = message.get("status")
         if not isinstance(status, int) or not 100 <= status <= 599:
             raise AssertionError(f"The status of http.response.start must be an int from 100 to 599, got {status!r}.")
-        headers = check_headers(message)
+        headers = check_headers(message, self.lower_headers)
         lengths = {value for name, value in headers if name == b"content-length"}
         if len(lengths) > 1 or not all(value.isdigit() for value in lengths):
             raise AssertionError(f"content-length must be one number, got {sorted(lengths)}.")

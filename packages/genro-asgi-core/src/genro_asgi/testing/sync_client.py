@@ -60,6 +60,7 @@ class WebSocketTestSession:
     async def _open(self) -> None:
         # Made here because a session belongs to the loop it runs in.
         self._session = WebSocketSession(self._client.app, self.scope, TIMEOUT, self._client.raise_server_exceptions)
+        self._session.lower_headers = True
         try:
             await self._session.__aenter__()
         except WebSocketDenied as error:
@@ -211,7 +212,8 @@ class TestClient(httpx.Client):
     def websocket_connect(
         self, url: str, subprotocols: Sequence[str] | None = None, **kwargs: Any
     ) -> WebSocketTestSession:
-        """A socket; `headers`, `cookies` and `params` are those of a request."""
+        """A socket; `headers`, `cookies`, `params` and `auth` are those of a request."""
+        auth = kwargs.pop("auth", httpx.USE_CLIENT_DEFAULT)
         headers: MutableMapping[str, str] = httpx.Headers(kwargs.pop("headers", None))
         headers.setdefault("connection", "upgrade")
         headers.setdefault("sec-websocket-key", "testserver==")
@@ -219,6 +221,7 @@ class TestClient(httpx.Client):
         if subprotocols is not None:
             headers.setdefault("sec-websocket-protocol", ", ".join(subprotocols))
         request = self.build_request("GET", url, headers=headers, **kwargs)
+        request = next(self._build_request_auth(request, auth).sync_auth_flow(request))
         offered = Headers(raw=request.headers.raw).get("sec-websocket-protocol", "")
         names = [name.strip() for name in offered.split(",") if name.strip()]
         return WebSocketTestSession(self, self.make_scope(request, "websocket", subprotocols=names))

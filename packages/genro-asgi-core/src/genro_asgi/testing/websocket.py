@@ -97,7 +97,7 @@ class WebSocketSession(Exchange):
         if subprotocol is not None and subprotocol not in self.scope["subprotocols"]:
             offered = self.scope["subprotocols"]
             raise AssertionError(f"The subprotocol {subprotocol!r} was accepted, offered were {offered}.")
-        self.headers = Headers(raw=check_headers(message))
+        self.headers = Headers(raw=check_headers(message, self.lower_headers))
         self.accepted_subprotocol = subprotocol
         self._accepted = True
 
@@ -131,7 +131,7 @@ class WebSocketSession(Exchange):
         if kind.endswith("start"):
             if self._denial:
                 raise AssertionError(f"{kind!r} was sent twice.")
-            self._denial = int(message["status"]), Headers(raw=check_headers(message))
+            self._denial = int(message["status"]), Headers(raw=check_headers(message, self.lower_headers))
             return
         if not self._denial:
             raise AssertionError(f"{kind!r} was sent before its start.")
