@@ -9,6 +9,7 @@ __version__ = "1.0.0"
 
 if TYPE_CHECKING:
     from genro_asgi.applications.asgi import AsgiApplication
+    from genro_asgi.authentication import hash_password
     from genro_asgi.authentication.basic import BasicAuthMixin
     from genro_asgi.background import BackgroundTask, BackgroundTasks
     from genro_asgi.binder import AsgiServerEnabler, ServerBinder
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from genro_asgi.datastructures.address import Address
     from genro_asgi.datastructures.forms import FormData, UploadFile
     from genro_asgi.datastructures.headers import Headers, MutableHeaders, headers_from_scope
+    from genro_asgi.datastructures.multidict import ImmutableMultiDict, MultiDict
     from genro_asgi.datastructures.query_params import QueryParams, query_params_from_scope
     from genro_asgi.datastructures.state import State
-    from genro_asgi.datastructures.url import URL
+    from genro_asgi.datastructures.strings import CommaSeparatedStrings, Secret
+    from genro_asgi.datastructures.url import URL, URLPath
     from genro_asgi.exceptions import (
         ClientDisconnect,
         ConfigError,
@@ -52,6 +55,13 @@ if TYPE_CHECKING:
     from genro_asgi.lifespan import Lifespan, ServerLifespan
     from genro_asgi.limits import Limits
     from genro_asgi.middleware.base import Middleware
+    from genro_asgi.middleware.base_http import BaseHTTPMiddleware
+    from genro_asgi.middleware.body_limit import RequestBodyLimitMiddleware
+    from genro_asgi.middleware.cors import CORSMiddleware
+    from genro_asgi.middleware.exceptions import ExceptionMiddleware, ServerErrorMiddleware
+    from genro_asgi.middleware.gzip import GZipMiddleware
+    from genro_asgi.middleware.hosts import HTTPSRedirectMiddleware, TrustedHostMiddleware
+    from genro_asgi.middleware.sessions import SessionMiddleware
     from genro_asgi.middleware.wsgi.bridge import WSGIMiddleware
     from genro_asgi.request import (
         REQUEST_FACTORIES,
@@ -77,12 +87,15 @@ if TYPE_CHECKING:
         StreamingResponse,
         make_cookie,
     )
+    from genro_asgi.routers.static_router import StaticRouter
     from genro_asgi.routing import Router, RoutingClass, Section, route
     from genro_asgi.server.dispatcher import Dispatcher
     from genro_asgi.server.server import AsgiServer
     from genro_asgi.server.server_config import ServerConfig
     from genro_asgi.staticfiles import StaticFiles
     from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
+    from genro_asgi.websocket import WebSocket, WebSocketClose, WebSocketState
+
 
 __all__ = [
     "REQUEST_FACTORIES",
@@ -96,16 +109,21 @@ __all__ = [
     "BackgroundTask",
     "BackgroundTasks",
     "BaseExecutor",
+    "BaseHTTPMiddleware",
     "BaseRequest",
     "BasicAuthMixin",
+    "CORSMiddleware",
     "ClientDisconnect",
+    "CommaSeparatedStrings",
     "ConfigError",
     "Dispatcher",
+    "ExceptionMiddleware",
     "ExecutorError",
     "ExecutorOverloadError",
     "ExecutorRegistry",
     "FileResponse",
     "FormData",
+    "GZipMiddleware",
     "HTMLResponse",
     "HTTPBadRequest",
     "HTTPConflict",
@@ -119,6 +137,7 @@ __all__ = [
     "HTTPMethodNotAllowed",
     "HTTPNotFound",
     "HTTPRequestTimeout",
+    "HTTPSRedirectMiddleware",
     "HTTPServiceUnavailable",
     "HTTPTooManyRequests",
     "HTTPUnauthorized",
@@ -127,6 +146,7 @@ __all__ = [
     "HTTPUriTooLong",
     "Headers",
     "HttpRequest",
+    "ImmutableMultiDict",
     "JSONResponse",
     "Lifespan",
     "Limits",
@@ -134,6 +154,7 @@ __all__ = [
     "Message",
     "Middleware",
     "MsgRequest",
+    "MultiDict",
     "MutableHeaders",
     "PlainTextResponse",
     "QueryParams",
@@ -141,28 +162,39 @@ __all__ = [
     "Redirect",
     "RedirectResponse",
     "Request",
+    "RequestBodyLimitMiddleware",
     "RequestRegistry",
     "Response",
     "Router",
     "RoutingClass",
     "Scope",
+    "Secret",
     "Section",
     "Send",
     "ServerBinder",
     "ServerConfig",
+    "ServerErrorMiddleware",
     "ServerLifespan",
+    "SessionMiddleware",
     "SseEvent",
     "SseResponse",
     "State",
     "StaticFiles",
+    "StaticRouter",
     "StreamingResponse",
     "ThreadExecutor",
+    "TrustedHostMiddleware",
+    "URLPath",
     "UploadFile",
     "WSGIMiddleware",
+    "WebSocket",
+    "WebSocketClose",
     "WebSocketDisconnect",
     "WebSocketException",
+    "WebSocketState",
     "WsRequest",
     "get_current_request",
+    "hash_password",
     "headers_from_scope",
     "iterate_in_threadpool",
     "make_cookie",
@@ -185,16 +217,21 @@ _HOMES = {
     "BackgroundTask": "background",
     "BackgroundTasks": "background",
     "BaseExecutor": "executors.base",
+    "BaseHTTPMiddleware": "middleware.base_http",
     "BaseRequest": "request",
     "BasicAuthMixin": "authentication.basic",
+    "CORSMiddleware": "middleware.cors",
     "ClientDisconnect": "exceptions",
+    "CommaSeparatedStrings": "datastructures.strings",
     "ConfigError": "exceptions",
     "Dispatcher": "server.dispatcher",
+    "ExceptionMiddleware": "middleware.exceptions",
     "ExecutorError": "executors.errors",
     "ExecutorOverloadError": "executors.errors",
     "ExecutorRegistry": "executors.registry",
     "FileResponse": "response",
     "FormData": "datastructures.forms",
+    "GZipMiddleware": "middleware.gzip",
     "HTMLResponse": "response",
     "HTTPBadRequest": "exceptions",
     "HTTPConflict": "exceptions",
@@ -208,6 +245,7 @@ _HOMES = {
     "HTTPMethodNotAllowed": "exceptions",
     "HTTPNotFound": "exceptions",
     "HTTPRequestTimeout": "exceptions",
+    "HTTPSRedirectMiddleware": "middleware.hosts",
     "HTTPServiceUnavailable": "exceptions",
     "HTTPTooManyRequests": "exceptions",
     "HTTPUnauthorized": "exceptions",
@@ -216,6 +254,7 @@ _HOMES = {
     "HTTPUriTooLong": "exceptions",
     "Headers": "datastructures.headers",
     "HttpRequest": "request",
+    "ImmutableMultiDict": "datastructures.multidict",
     "JSONResponse": "response",
     "Lifespan": "lifespan",
     "Limits": "limits",
@@ -223,6 +262,7 @@ _HOMES = {
     "Message": "types",
     "Middleware": "middleware.base",
     "MsgRequest": "request",
+    "MultiDict": "datastructures.multidict",
     "MutableHeaders": "datastructures.headers",
     "PlainTextResponse": "response",
     "QueryParams": "datastructures.query_params",
@@ -230,28 +270,39 @@ _HOMES = {
     "Redirect": "exceptions",
     "RedirectResponse": "response",
     "Request": "request",
+    "RequestBodyLimitMiddleware": "middleware.body_limit",
     "RequestRegistry": "request",
     "Response": "response",
     "Router": "routing",
     "RoutingClass": "routing",
     "Scope": "types",
+    "Secret": "datastructures.strings",
     "Section": "routing",
     "Send": "types",
     "ServerBinder": "binder",
     "ServerConfig": "server.server_config",
+    "ServerErrorMiddleware": "middleware.exceptions",
     "ServerLifespan": "lifespan",
+    "SessionMiddleware": "middleware.sessions",
     "SseEvent": "response",
     "SseResponse": "response",
     "State": "datastructures.state",
     "StaticFiles": "staticfiles",
+    "StaticRouter": "routers.static_router",
     "StreamingResponse": "response",
     "ThreadExecutor": "executors.thread",
+    "TrustedHostMiddleware": "middleware.hosts",
+    "URLPath": "datastructures.url",
     "UploadFile": "datastructures.forms",
     "WSGIMiddleware": "middleware.wsgi.bridge",
+    "WebSocket": "websocket",
+    "WebSocketClose": "websocket",
     "WebSocketDisconnect": "exceptions",
     "WebSocketException": "exceptions",
+    "WebSocketState": "websocket",
     "WsRequest": "request",
     "get_current_request": "request",
+    "hash_password": "authentication",
     "headers_from_scope": "datastructures.headers",
     "iterate_in_threadpool": "executors.threadpool",
     "make_cookie": "response",
