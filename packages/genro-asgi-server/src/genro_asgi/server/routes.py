@@ -54,8 +54,8 @@ class Endpoint:
         self.calls = [self.binder.call_for(count) for count in range(few)]
         #: Nothing stands between the request and the handler but its arguments.
         self.plain = not (self.guarded or self.threaded or self.timeout is not None or self.websocket)
-        #: Calling it gives its coroutine at once, which a task may run.
-        self.direct = self.plain and self.is_async and not self.finish_on_disconnect
+        #: Calling it gives the coroutine of an ordinary value at once, which a task may run.
+        self.direct = self.plain and self.is_async and self.media_type is None and not self.subscribe
         #: A GET without anything special may call it on the spot; `bare` when it takes no argument at all.
         self.quick = self.plain and "GET" in self.methods
         #: Its body may be taken and decoded on the spot.

@@ -93,17 +93,17 @@ class WsxCalls:
         fields = call.fields
         endpoint = handler.table.exact.get(fields.get("path", "/")) if handler.plain else None
         if endpoint is None or not endpoint.direct or fields["method"] not in endpoint.methods:
-            work = self._enter(request, call)
+            work = self._answer(request, call, self._enter(request))
         else:
             # The commonest call of all: nothing stands between it and its coroutine.
             request.endpoint = endpoint
             try:
-                work = endpoint.calls[0](request, ())
+                work = self._answer_direct(request, call, endpoint.calls[0](request, ()))
             except Exception as error:
-                work = _raise(error)
+                work = self._answer(request, call, _raise(error))
         call.on_cancel = request.stop
         token = set_current(request)
-        request.task = self.loop.create_task(self._answer(request, call, work))
+        request.task = self.loop.create_task(work)
         reset_current(token)
         handler.live[request] = request
         self.tasks += 1
@@ -114,7 +114,7 @@ class WsxCalls:
         while session.backlog and (call := session.next_call(self.loop.time())) is not None:
             self.start(call)
 
-    async def _enter(self, request: MsgRequest, call: Incoming) -> Any:
+    async def _enter(self, request: MsgRequest) -> Any:
         """The value of a call that is more than a path: hooks first, then the whole way through the dispatcher."""
         dispatcher = self.handler.dispatcher
         for hook in dispatcher.before:
@@ -126,29 +126,40 @@ class WsxCalls:
         value = dispatcher.enter(request, request.path, request.method, dispatcher.always_slow)
         return await value if value.__class__ is CoroutineType else value
 
+    async def _answer_direct(self, request: MsgRequest, call: Incoming, work: Any) -> None:
+        """As `_answer`, for a coroutine that nothing stands around: only what is out of the ordinary goes there."""
+        if request.cancelled is not None:
+            await self._answer(request, call, work)
+            return
+        request.phase = "handler"
+        frame = None
+        try:
+            value = await work
+            quick = value.__class__ in _NATIVE and request._response is None and not request.extra
+            if quick:
+                frame = call.respond(200, value)
+        except BaseException as error:
+            await self._answer(request, call, _raise(error))
+            return
+        if not quick:
+            await self._answer(request, call, _give(value))
+            return
+        if frame is not None:
+            self.write(frame)
+        call.on_cancel = None
+        self.handler.live.pop(request, None)
+        self._over(call)
+
     async def _answer(self, request: MsgRequest, call: Incoming, work: Any) -> None:
         error: BaseException | None = None
-        if request.cancelled is not None:  # before it had begun
-            work.close()
-            work = _cancel()
-        request.phase = "handler"
+        if request.phase == "new":
+            request.phase = "handler"
+            if request.cancelled is not None:  # before it had begun
+                work.close()
+                work = _raise(asyncio.CancelledError())
         try:
             try:
-                value = await work
-                endpoint = request.endpoint
-                if (
-                    value.__class__ in _NATIVE
-                    and request._response is None
-                    and endpoint is not None
-                    and endpoint.media_type is None
-                    and self.handler.plain_after
-                    and not endpoint.subscribe
-                ):
-                    frame = call.respond(200, value)
-                    if frame is not None:
-                        self.write(frame)
-                else:
-                    await self._reply(request, call, value)
+                await self._reply(request, call, await work)
             except Exception as exc:
                 error = exc
                 await self._failed(request, call, exc)
@@ -190,6 +201,10 @@ class WsxCalls:
             request.phase = "subscribed"  # from here on the subscription hears of its end
             handler.topics.subscribe(endpoint, request, call, value)
             return
+        if value.__class__ in _NATIVE and request._response is None and handler.plain_after:
+            if endpoint is None or endpoint.media_type is None:
+                self._say(call.respond(200, value))
+                return
         response = await handler.dispatcher.settle(request, value)
         request.phase = "sending"
         if isinstance(response, StreamingResponse):
@@ -278,9 +293,9 @@ class WsxCalls:
         self._say(self.session.welcome(call, identity, identity))
 
 
-async def _raise(error: Exception) -> Any:
+async def _raise(error: BaseException) -> Any:
     raise error
 
 
-async def _cancel() -> Any:
-    raise asyncio.CancelledError
+async def _give(value: Any) -> Any:
+    return value

@@ -97,7 +97,8 @@ class WsxConnection(WsxCalls):
             self.arm()
         if session.closing is not None:
             self.close(*session.closing)
-        return not session.paused
+        # Most messages leave nothing behind that could be too much.
+        return not ((session.backlog or session.held or session.clogged) and session.paused)
 
     async def _pause(self) -> None:
         """Read nothing until the session takes more: the client is slowed down, not buffered."""
@@ -156,7 +157,7 @@ class WsxConnection(WsxCalls):
             return
         protocol = self._protocol
         if protocol is not None and protocol.free:
-            protocol.write_frame(frame, frame[0] < 128)
+            protocol.write_frame(frame, frame[0] < 128)  # type: ignore[arg-type, operator]  # frames are bytes here
             self.session.sent(len(frame))
             return
         if self._lost or self._closed:
