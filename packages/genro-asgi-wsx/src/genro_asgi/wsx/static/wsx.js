@@ -456,9 +456,9 @@ export function decode(data, { maxBytes = 2 ** 20 } = {}) {
 
 const utf8Length = (text) => new TextEncoder().encode(text).length;
 
-/** The text of a message; fields that are undefined are left out. */
-export function encode(fields, { typed = true, prefixed = true } = {}) {
-  const out = { typed, marked: false };
+/** The text of a message; fields that are undefined are left out. A call is `marked`, so that its answer is typed. */
+export function encode(fields, { typed = true, prefixed = true, marked = false } = {}) {
+  const out = { typed, marked };
   const entries = Object.entries(fields).map(([name, value]) =>
     [name, TYPED_FIELDS.includes(name) ? plain(value, out, MAX_DEPTH - 1) : value]);
   return (prefixed ? PREFIX : "") + JSON.stringify(Object.fromEntries(entries)) + (out.marked ? MARK : "");
@@ -601,11 +601,15 @@ export class Session {
   #served = new Map();
   #count = 0;
   #goaway = deferred();
-  /** Called when the last open call has ended. */
+  #over = null;
+  #onMessage;
+  /** Called when the last open call has ended, and when no new one should be made here. */
   onidle = () => {};
+  onleave = () => {};
 
-  constructor({ send, handlers = new Map(), room = async () => {}, maxBytes = 2 ** 24 }) {
+  constructor({ send, handlers = new Map(), room = async () => {}, onMessage = () => {}, maxBytes = 2 ** 24 }) {
     this.#send = send;
+    this.#onMessage = onMessage;
     this.#handlers = handlers;
     this.#room = room;
     this.#maxBytes = maxBytes;
@@ -626,12 +630,14 @@ export class Session {
    */
   request(method, path, { query, data, headers, cookies, timeout, signal, credit } = {}) {
     signal?.throwIfAborted();
+    if (this.#over) throw this.#over;
     const id = `c${(++this.#count).toString(36)}`; // no id of the peer looks like it, so that grants are clear
     const chunks = data?.[Symbol.asyncIterator] ? data : null;
     const ms = Number.isFinite(timeout) ? Math.max(1, Math.ceil(timeout)) : undefined;
     const stream = chunks ? true : undefined;
     const frame = encode(
-      { id, method, path, credit, headers, cookies, query, data: chunks ? undefined : data, timeout: ms, stream });
+      { id, method, path, credit, headers, cookies, query, data: chunks ? undefined : data, timeout: ms, stream },
+      { marked: true });
     const call = { id, method, seq: 0, list: [], answer: deferred(), credit: new Credit(WINDOW) };
     const grant = (count) => this.#say({ id, credit: count });
     if (credit) call.items = new Inflow(credit, grant, () => this.cancel(call));
@@ -665,6 +671,8 @@ export class Session {
 
   /** The connection is gone: every call ends with the error. */
   end(error) {
+    this.#over = error;
+    this.onleave();
     for (const call of this.#calls.values()) this.#fail(call, error);
     for (const id of this.#served.keys()) this.#stop(id);
   }
@@ -720,6 +728,7 @@ export class Session {
 
   #answered({ id, status, headers = {}, cookies = {}, data, stream, seq }) {
     const call = this.#calls.get(id);
+    if (id === "_broadcast" || id === "_directed") this.#onMessage(data, { directed: id === "_directed" });
     // Nobody waits for it, or it only says that there is more to come, or it has been here before.
     if (!call || (stream && seq === undefined && data === undefined) || seq < call.seq) return;
     if (seq > call.seq) {
@@ -760,6 +769,7 @@ export class Session {
   }
 
   #leave(goaway) {
+    this.onleave();
     // A subscription moves to the next connection; other calls end here.
     const error = fault("The server wants the connection to end.", DISCONNECTED);
     for (const call of this.#calls.values()) if (call.method === "SUBSCRIBE") this.cancel(call, error);
@@ -963,9 +973,9 @@ class Subscription {
   async *#follow(topic, open) {
     const { signal } = this.#control;
     try {
-      for (let again = false; ; again = true) {
+      for (let again; ; ) {
         try {
-          const call = await open(signal);
+          const call = await open(signal, again);
           for await (const { data, headers } of call.items) {
             if (data?.sub !== undefined && data.event === undefined) {
               this.#ready.resolve(data);
@@ -978,7 +988,8 @@ class Subscription {
           }
           return;
         } catch (error) {
-          if (error.code !== "DISCONNECTED") throw error;
+          if (error.code !== "DISCONNECTED" && !error.retry) throw error;
+          again = error;
         }
       }
     } catch (error) {
@@ -1086,7 +1097,8 @@ export class WsxClient {
    * is present. It is an async iterator, or calls `onEvent`; either way it survives reconnects.
    */
   subscribe(topic, filter, onEvent) {
-    const open = async (signal) => {
+    const open = async (signal, again) => {
+      if (again?.retry) await sleep(this.#jitter(3), signal);
       const session = await this.#current(Infinity, signal);
       return session.request("SUBSCRIBE", topic, { data: filter, credit: WINDOW, signal });
     };
@@ -1122,9 +1134,9 @@ export class WsxClient {
   }
 
   async #open() {
-    const { WebSocket = globalThis.WebSocket, auth, maxBytes, connectTimeout = 10_000 } = this.#options;
+    const { WebSocket = globalThis.WebSocket, auth, maxBytes, onMessage, connectTimeout = 10_000 } = this.#options;
     if (!WebSocket) throw new TypeError("There is no WebSocket here; pass one: connect(url, { WebSocket }).");
-    const link = new Link(new WebSocket(this.#url, "wsx.1"), { handlers: this.#handlers, maxBytes });
+    const link = new Link(new WebSocket(this.#url, "wsx.1"), { handlers: this.#handlers, maxBytes, onMessage });
     this.#links.add(link);
     link.gone.then(() => this.#links.delete(link));
     try {
@@ -1173,15 +1185,15 @@ export class WsxClient {
   /** Send calls over a connection, until it is gone or should be left: what ended it. */
   async #use(link) {
     this.#session = link.session;
+    link.session.onleave = () => {
+      if (this.#session !== link.session) return;
+      this.#session = null;
+      this.#ready = deferred();
+      if (!this.#over) this.#options.onState?.("connecting");
+    };
     this.#ready.resolve();
     this.#options.onState?.("open");
-    const why = await Promise.race([link.gone, link.session.goaway]);
-    this.#session = null;
-    if (!this.#over) {
-      this.#ready = deferred();
-      this.#options.onState?.("connecting");
-    }
-    return why;
+    return Promise.race([link.gone, link.session.goaway]);
   }
 
   async #current(until, signal) {
@@ -1228,7 +1240,8 @@ export class WsxClient {
  *
  * Options: `auth` (an object, or a function that gives one for each connection), `timeout` of a call in ms (30 s),
  * `handlers` by path for calls of the server, `Big`, `WebSocket` where there is none, `retries` of calls that did not
- * run, `backoff` and `maxBackoff` in ms, `maxBytes` of a message, `onState(state)`, `onError(error)`.
+ * run, `backoff` and `maxBackoff` in ms, `maxBytes` of a message, `onMessage(data)` for what the server says to
+ * everybody or to this identity, `onState(state)`, `onError(error)` of a connection that cannot be opened.
  */
 export function connect(url, options) {
   return new WsxClient(url, options).connect();
