@@ -38,9 +38,9 @@ class WsxHandler:
     def prepare(self) -> None:
         """Take the hooks and the routes as they are now."""
         self.dispatcher, self.table = self.server.ws_dispatcher, self.server.table
-        #: Whether nothing stands before a handler, and nothing behind it.
-        self.plain = not (self.dispatcher.before or self.dispatcher.always_slow)
+        #: Whether nothing stands behind a handler, and nothing before it either.
         self.plain_after = not self.dispatcher.after
+        self.plain = self.plain_after and not (self.dispatcher.before or self.dispatcher.always_slow)
 
     def left_to_applications(self) -> bool:
         """Whether the server knows no credentials, and its applications do."""
