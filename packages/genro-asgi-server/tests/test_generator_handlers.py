@@ -45,6 +45,11 @@ class Pieces(AsgiServer):
             yield b"x"
         raise OSError("disk")
 
+    @route(media_type="text/event-stream")
+    async def events(self) -> AsyncIterator[str]:
+        self.closed = 1
+        yield "data: 1\n\n"
+
     @route()
     async def refused(self) -> AsyncIterator[bytes]:
         raise HTTPNotFound
@@ -132,6 +137,15 @@ async def test_a_client_that_leaves_closes_the_generator(break_after: int) -> No
     server = Pieces()
     assert len(await exchange(server, "/endless", break_after=break_after)) == break_after
     assert server.closed == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("middleware", [{}, {"logging": True}])
+async def test_an_event_stream_begins_before_its_first_event(middleware: dict[str, Any]) -> None:
+    server = Pieces(middleware=middleware)
+    await exchange(server, "/events", break_after=0)
+    assert server.closed == 0
+    assert body_of(await exchange(server, "/events")) == b"data: 1\n\n"
 
 
 @pytest.mark.asyncio

@@ -39,7 +39,7 @@ from genro_asgi.server.routes import Endpoint, RouteTable
 if TYPE_CHECKING:
     from genro_asgi.server.server import AsgiServer
 
-__all__ = ["NOT_FOUND", "ROUTER_ERRORS", "Dispatcher"]
+__all__ = ["EVENT_STREAM", "NOT_FOUND", "ROUTER_ERRORS", "Dispatcher"]
 
 logger = logging.getLogger("genro_asgi")
 
@@ -55,6 +55,9 @@ ROUTER_ERRORS: dict[str, Callable[[], HTTPException]] = {
 
 #: The value of a path nobody answers; no exception is made for it, it is the commonest answer of all.
 NOT_FOUND: Any = object()
+
+#: Its generators begin their answer before their first piece.
+EVENT_STREAM = "text/event-stream"
 
 _GENERATORS = frozenset((AsyncGeneratorType, GeneratorType))
 
@@ -218,7 +221,7 @@ class Dispatcher:
                 value = await value
                 if self.transport == "http":
                     request.response.append_header("vary", "Accept")
-        if value.__class__ in _GENERATORS:
+        if value.__class__ in _GENERATORS and request.endpoint.media_type != EVENT_STREAM:
             value = await begin(value, self.server.handlers.run)
         response = self.to_response(request, value)
         return await self.run_after(request, response) if self.after else response

@@ -29,7 +29,7 @@ from genro_asgi.request import (
     current_request,
 )
 from genro_asgi.response import Response, StreamingResponse, error_response
-from genro_asgi.server.dispatcher import NOT_FOUND, Dispatcher
+from genro_asgi.server.dispatcher import EVENT_STREAM, NOT_FOUND, Dispatcher
 from genro_asgi.server.routes import RouteTable
 from genro_asgi.server.sweeper import Sweeper
 from genro_asgi.types import Receive, Scope, Send
@@ -314,7 +314,8 @@ class HttpEndpoint:
 
     async def _send_pieces(self, request: HttpRequest, pieces: AsyncGeneratorType[Any, Any], send: Send) -> None:
         """A generator's pieces, where nobody wants to see a response first: what StreamingResponse.respond does."""
-        first = await anext(pieces, b"")
+        # Whoever subscribes to events is told at once that they will come.
+        first = b"" if request.endpoint.media_type == EVENT_STREAM else await anext(pieces, b"")
         if request._response is not None:
             await self._send_value(request, Begun(first, pieces), send)
             return
