@@ -1,10 +1,11 @@
-"""The demo's page in a real browser, driven through chromedriver (W3C WebDriver)."""
+"""The demo's pages and wsx.js in a real browser, driven through chromedriver (W3C WebDriver)."""
 
 import contextlib
 import csv
 import io
 import itertools
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.skipif(
 # The key of an element in answers (WebDriver, 12.1).
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 ROWS = "#records tbody tr"
+CHECKS = Path(__file__).with_name("js") / "checks.mjs"
+NAMES = re.findall(r'^  async "(.+)"\(', CHECKS.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 class Browser:
@@ -320,3 +323,93 @@ def test_whoever_cannot_see_it_is_told(browser: Browser) -> None:
     assert browser.run("return document.documentElement.lang") == "en"
     assert browser.run("return document.querySelectorAll('h1').length") == 1
     assert browser.run("return document.querySelector('#status').role || 'status'") == "status"
+
+
+@pytest.mark.parametrize(("way", "speaks"), [("sse", "/atlas/alike?"), ("wsx", "/_server/resource/wsx.js")])
+def test_the_progress_of_a_call(browser: Browser, way: str, speaks: str) -> None:
+    browser.click("#more a[href='static/alike.html']")
+    browser.until("return document.readyState === 'complete' && document.querySelector('#work') !== null")
+    browser.run("document.querySelector('#way').value = arguments[0]", way)
+    browser.write("#names", "700")
+    watch = "new MutationObserver(() => window.seen.push(bar.value)).observe(bar, {attributes: true})"
+    browser.run(f"window.seen = []; const bar = document.querySelector('#bar'); {watch}")
+    browser.click("#start")
+    browser.until("return !document.querySelector('#pairs').hidden")
+    seen = browser.run("return window.seen")
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (0, 1)
+    assert len(seen) > 20
+    assert browser.text("#far") == "100 % compared"
+    result = httpx.get(f"{browser.base}/atlas/alike?names=700", timeout=60).json()
+    assert browser.text("#text") == f"{result['found']} pairs among 700 names, after 244650 comparisons"
+    assert len(browser.texts("#pairs tbody tr")) == len(result["pairs"]) == 50
+    assert speaks in str(browser.run("return performance.getEntriesByType('resource').map((one) => one.name)"))
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("way", ["sse", "wsx"])
+def test_who_cancels_a_call_may_make_another(browser: Browser, way: str) -> None:
+    """More of them than the pool has places: none goes on working for nobody."""
+    browser.ask("POST", "/url", url=f"{browser.base}/atlas/static/alike.html")
+    browser.run("document.querySelector('#way').value = arguments[0]", way)
+    browser.write("#names", "3000")
+    for _ in range(10):
+        browser.click("#start")
+        browser.until("return document.querySelector('#bar').value > 0")
+        browser.click("#cancel")
+        browser.until_text("#text", "Cancelled.")
+    browser.write("#names", "2")
+    browser.click("#start")
+    browser.until("return document.querySelector('#text').textContent.includes('after 1 comparisons')")
+    assert browser.text(".problem") == ""
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("way", ["sse", "wsx"])
+def test_what_cannot_be_compared_is_said(browser: Browser, way: str) -> None:
+    browser.ask("POST", "/url", url=f"{browser.base}/atlas/static/alike.html")
+    browser.run("document.querySelector('#way').value = arguments[0]", way)
+    browser.run("document.querySelector('#work').noValidate = true")
+    browser.write("#names", "1")
+    browser.click("#start")
+    browser.until("return document.querySelector('.problem').textContent !== ''")
+    expected = "busy" if way == "sse" else "greater than or equal to 2"
+    assert expected in browser.text(".problem")
+
+
+def test_every_screen_holds_the_progress(browser: Browser) -> None:
+    browser.ask("POST", "/url", url=f"{browser.base}/atlas/static/alike.html")
+    browser.write("#names", "100")
+    browser.click("#start")
+    browser.until("return !document.querySelector('#pairs').hidden")
+    for width, dark in itertools.product((320, 768, 1200), (False, True)):
+        browser.emulate(width, dark)
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        box = browser.run("return document.querySelector('#bar').getBoundingClientRect().toJSON()")
+        assert 0 <= box["left"] < box["right"] <= width
+    assert browser.nameless("main :is(button, select, input, progress, table)") == []
+
+
+RUN = """
+const [name, done] = arguments;
+(async () => {
+  const [module, { run }] = await Promise.all([import("/_server/resource/wsx.js"), import("/js/checks.mjs")]);
+  await run(name, module, { url: "/" });
+})().then(() => done(null), (error) => done(String(error.stack)));
+"""
+
+
+@pytest.fixture(scope="module")
+def page_of_checks(wsx_site: Any, driver: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser(wsx_site.url, driver, tmp_path_factory.mktemp("downloads"))
+    try:
+        browser.ask("POST", "/timeouts", script=20_000)
+        browser.ask("POST", "/url", url=f"{wsx_site.url}/")
+        yield browser
+    finally:
+        browser.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wsx_js(page_of_checks: Browser, name: str) -> None:
+    assert page_of_checks.ask("POST", "/execute/async", script=RUN, args=[name]) is None
