@@ -48,6 +48,7 @@ class Session(Calling):
         "legacy",
         "offered",
         "on_goaway",
+        "on_unasked",
         "peer_goaway",
         "running",
         "streams",
@@ -98,6 +99,8 @@ class Session(Calling):
         self.peer_goaway: Goaway | None = None
         #: called when the peer is going away
         self.on_goaway: Callable[[Goaway], None] | None = None
+        #: called with answers nobody asked for, whose ids begin with "_": a server's messages to many
+        self.on_unasked: Callable[[ParsedMessage], None] | None = None
 
     # -- what arrives ------------------------------------------------------------------------------------------------
 
@@ -117,9 +120,7 @@ class Session(Calling):
             self._refuse(error, data)
             return None
         if kind == "response":
-            outgoing = self.outgoing.get(fields["id"]) if fields.get("id") is not None else None
-            if outgoing is not None:
-                outgoing.accept(ParsedMessage(fields, form), len(data))
+            self._accept_response(ParsedMessage(fields, form), len(data))
         elif kind == "chunk":
             self._accept_chunk(fields, len(data))
         elif kind == "grant":
@@ -196,6 +197,14 @@ class Session(Calling):
         form = call.form
         call.chunks = Receiver(self, lambda credit: self.say({"id": id, "credit": credit}, form))
         return call
+
+    def _accept_response(self, message: ParsedMessage, size: int) -> None:
+        id = message.id or ""
+        outgoing = self.outgoing.get(id)
+        if outgoing is not None:
+            outgoing.accept(message, size)
+        elif id[:1] == "_" and self.on_unasked is not None:
+            self.on_unasked(message)
 
     def _accept_chunk(self, fields: dict[str, Any], size: int) -> None:
         call = self.calls.get(fields["id"])

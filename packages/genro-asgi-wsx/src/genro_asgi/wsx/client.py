@@ -1,0 +1,411 @@
+"""The client for WSX over WebSocket: calls, streams and subscriptions on one connection that comes back by itself."""
+
+import asyncio
+import base64
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from time import monotonic
+from typing import Any, Literal, Self
+
+from genro_asgi.limits import Limits
+from genro_asgi.wsx.codec import as_message
+from genro_asgi.wsx.connection import Connection, Handler
+from genro_asgi.wsx.errors import WsxCallError
+from genro_asgi.wsx.kinds import BINARY, TYPED_TEXT, Response
+from genro_asgi.wsx.outgoing import Outgoing
+from genro_asgi.wsx.parsing import ParsedMessage
+from genro_asgi.wsx.pump import iterate, send_chunks
+from genro_asgi.wsx.session import FEATURES, Session
+from genro_asgi.wsx.streams import WINDOW
+
+from websockets.asyncio.client import connect as open_socket  # isort: skip  (connection.py says what is missing)
+from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException  # isort: skip
+from websockets.typing import Subprotocol  # isort: skip
+
+__all__ = ["Auth", "Client", "WsxCallError", "connect"]
+
+#: The value of an Authorization header, user and password for Basic, or what the server wants to see in a hello.
+Auth = str | tuple[str, str] | dict[str, Any]
+
+_MIB = 2**20
+# Statuses of a handshake or hello that no second try changes.
+_FINAL = frozenset({400, 401, 403, 404, 501})
+
+
+def connect(url: str, auth: "Auth | Callable[[], Auth] | None" = None, **options: Any) -> "Client":
+    """A client for the server at a ws:// or wss:// address; `async with` or await it. Options: see Client."""
+    return Client(url, auth, **options)
+
+
+class Client:
+    """A connection to a WSX server, made anew whenever it is lost.
+
+    A call that is under way when the connection is lost fails with 503 DISCONNECTED, because it may have run; a call
+    made meanwhile waits for the next connection. WsxCallError is every error answer, and every answer that is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        auth: "Auth | Callable[[], Auth] | None" = None,
+        *,
+        form: Literal["text", "msgpack"] = "text",
+        timeout: float | None = None,
+        reconnect: bool = True,
+        first_delay: float = 0.5,
+        max_delay: float = 30.0,
+        max_message: int = 16 * _MIB,
+        **options: Any,
+    ) -> None:
+        """`timeout` is seconds for each call that has none of its own; `auth` may be a function asked at each connect.
+
+        The pause before the n-th new try is a random part of `first_delay` * 2**n, at most of `max_delay`. Other
+        options are those of `websockets.connect`.
+        """
+        if form not in ("text", "msgpack"):
+            raise ValueError(f"Form {form!r} is unknown; use 'text' or 'msgpack'.")
+        self.url = url
+        self.timeout = timeout
+        #: what the server says who we are, and what it can do
+        self.identity: Any = None
+        self.features: frozenset[str] = frozenset()
+        self._auth = auth
+        self._form = BINARY if form == "msgpack" else TYPED_TEXT
+        self._reconnect = reconnect
+        self._delays = (first_delay, max_delay)
+        self._limits = Limits(ws_message=max_message)
+        self._options = {"max_size": max_message, "compression": None, **options}
+        self._handlers: dict[str, Handler] = {}
+        self._on_broadcast: Callable[[Any], None] | None = None
+        self._connection: Connection | None = None
+        self._ready = asyncio.Event()
+        self._error: WsxCallError | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._old: set[Connection] = set()
+
+    # -- the connection ----------------------------------------------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.open().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> Self:
+        """Connect; OSError when nobody is there, WsxCallError when the server will not have us."""
+        if self._keeper is None:
+            self._connection = await self._connect()
+            self._ready.set()
+            self._keeper = asyncio.create_task(self._keep(self._connection), name="wsx-client-keep")
+        return self
+
+    async def close(self) -> None:
+        """Close the connection; calls under way fail with 503 DISCONNECTED."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+        self._give_up(WsxCallError(503, "the client was closed", code="DISCONNECTED"))
+        for connection in {*self._old, *([self._connection] if self._connection else [])}:
+            await connection.close()
+        self._old.clear()
+        self._connection = None
+
+    async def _connect(self) -> Connection:
+        auth = self._auth() if callable(self._auth) else self._auth
+        options = dict(self._options)
+        if isinstance(auth, str | tuple):
+            options["additional_headers"] = [
+                *_pairs(options.get("additional_headers")),
+                ("authorization", _authorization(auth)),
+            ]
+        try:
+            socket = await open_socket(self.url, subprotocols=[Subprotocol("wsx.1")], **options)
+        except InvalidStatus as error:
+            status = error.response.status_code
+            raise WsxCallError(status, f"the server refused the connection with {status}") from error
+        except InvalidHandshake as error:
+            raise WsxCallError(502, f"{self.url} does not speak WebSocket: {error}") from error
+        session = Session("client", limits=self._limits, form=self._form, default_timeout=None)
+        session.on_unasked = self._unasked
+        connection = Connection(socket, session, self._handlers)
+        try:
+            await self._hello(connection, auth if isinstance(auth, dict) else None)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def _hello(self, connection: Connection, auth: dict[str, Any] | None) -> None:
+        data: dict[str, Any] = {"v": 1, "features": sorted(FEATURES)}
+        if auth is not None:
+            data["auth"] = auth
+        outgoing = connection.call("POST", "/_wsx/hello", data, timeout=10_000)
+        try:
+            answer = (await _answer(outgoing)).data or {}
+        except WsxCallError as error:
+            if error.status == 404:  # an older server, which knows no hello
+                return
+            raise
+        self.identity = answer.get("identity")
+        self.features = connection.session.features = frozenset(answer.get("features") or ())
+
+    async def _keep(self, connection: Connection) -> None:
+        while True:
+            await connection.leaving.wait()
+            self._ready.clear()
+            self._old.add(connection)
+            if not self._reconnect:
+                self._give_up(WsxCallError(503, "the connection was lost", code="DISCONNECTED"))
+                return
+            goaway = connection.session.peer_goaway
+            await asyncio.sleep((goaway.after_ms / 1000 if goaway else 0) + random.uniform(0, self._delays[0]))
+            try:
+                connection = await self._connect_again()
+            except WsxCallError as error:
+                self._give_up(error)
+                return
+            self._old = {old for old in self._old if old.session.outgoing}
+            self._connection = connection
+            self._ready.set()
+
+    async def _connect_again(self) -> Connection:
+        first, most = self._delays
+        for attempt in range(1_000_000):
+            if attempt:
+                # Full jitter: many clients of one server come back at as many times.
+                await asyncio.sleep(random.uniform(0, min(first * 2 ** min(attempt, 30), most)))
+            try:
+                return await self._connect()
+            except WsxCallError as error:
+                if error.status in _FINAL:
+                    raise
+            except (OSError, TimeoutError, WebSocketException):
+                pass
+        raise WsxCallError(503, "the server does not come back", code="DISCONNECTED")
+
+    def _give_up(self, error: WsxCallError) -> None:
+        self._error = error
+        self._ready.set()
+
+    async def _usable(self, timeout: float | None) -> Connection:  # noqa: ASYNC109 (it is that of the call)
+        """The connection to make a call on, waited for where there is none."""
+        while True:
+            if self._error is not None:
+                raise self._error
+            if self._connection is None and not self._ready.is_set() and self._keeper is None:
+                raise RuntimeError("The client is not connected; use `async with connect(...)`, or await it.")
+            if self._connection is not None and not self._connection.leaving.is_set():
+                return self._connection
+            self._ready.clear()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._ready.wait()
+            except TimeoutError:
+                raise WsxCallError(504, "there was no connection in time", retry=True) from None
+
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    async def get(self, path: str, query: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """The data of the answer to a GET; WsxCallError for an error. Options: see request."""
+        return await self.call("GET", path, query=query, **options)
+
+    async def post(self, path: str, data: Any = None, **options: Any) -> Any:
+        """The data of the answer to a POST; data that is an async iterator is streamed."""
+        return await self.call("POST", path, data, **options)
+
+    async def put(self, path: str, data: Any = None, **options: Any) -> Any:
+        """The data of the answer to a PUT."""
+        return await self.call("PUT", path, data, **options)
+
+    async def patch(self, path: str, data: Any = None, **options: Any) -> Any:
+        """The data of the answer to a PATCH."""
+        return await self.call("PATCH", path, data, **options)
+
+    async def delete(self, path: str, query: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """The data of the answer to a DELETE."""
+        return await self.call("DELETE", path, query=query, **options)
+
+    async def call(self, method: str, path: str, data: Any = None, **options: Any) -> Any:
+        """The data of the answer; a list of the items if the answer is a stream. Options: see request."""
+        return (await self.request(method, path, data, **options)).data
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        data: Any = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, Any] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 (the server keeps it too)
+    ) -> Response:
+        """The whole answer, with status and headers; `timeout` is seconds.
+
+        The server has that time from when the call reaches it; one second later it is given up here. A call the server
+        refused unrun because it goes away is made again on the next connection. Cancelling the task cancels the call.
+        """
+        timeout = self.timeout if timeout is None else timeout
+        given_up = None if timeout is None else monotonic() + timeout
+        streamed = hasattr(data, "__aiter__")
+        while True:
+            connection = await self._usable(timeout)
+            outgoing = connection.call(
+                method,
+                path,
+                None if streamed else data,
+                query=query,
+                headers=headers,
+                cookies=cookies,
+                timeout=_milliseconds(timeout),
+                stream=streamed,
+            )
+            try:
+                return await _answer(outgoing, data if streamed else None)
+            except WsxCallError as error:
+                if error.code != "DRAINING" or not error.retry or streamed:
+                    raise
+                connection.leaving.set()
+                timeout = None if given_up is None else max(given_up - monotonic(), 0.001)
+
+    async def stream(
+        self,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        data: Any = None,
+        *,
+        method: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 (the server keeps it too)
+        window: int = WINDOW,
+    ) -> AsyncGenerator[Any, None]:
+        """The items of a streamed answer as they come; at most `window` of them wait here.
+
+        The method is GET, or POST when there is data; data that is an async iterator is streamed too. Leaving the
+        iteration cancels the call (with contextlib.aclosing() at once).
+        """
+        streamed = hasattr(data, "__aiter__")
+        connection = await self._usable(timeout)
+        outgoing = connection.call(
+            method or ("GET" if data is None else "POST"),
+            path,
+            None if streamed else data,
+            query=query,
+            headers=headers,
+            timeout=_milliseconds(timeout),
+            stream=streamed,
+            credit=window,
+        )
+        async with aclosing(_items(outgoing, data if streamed else None)) as items:
+            async for item in items:
+                yield item
+
+    async def subscribe(
+        self, topic: str, filter: Any = None, *, window: int = WINDOW, resubscribe: bool = True
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The events of a topic, as {"event", "topic", "data"}; `*` is one segment of it and `**` the rest.
+
+        A lost connection is made again and subscribed on again, unless `resubscribe` is false; events that fell in
+        between are lost.
+        """
+        while True:
+            connection = await self._usable(None)
+            outgoing = connection.call("SUBSCRIBE", topic, filter, credit=window)
+            try:
+                async with aclosing(_items(outgoing, None)) as events:
+                    async for event in events:
+                        if type(event) is dict and "event" in event:
+                            yield event
+                return
+            except WsxCallError as error:
+                if error.code not in ("DISCONNECTED", "DRAINING") or not resubscribe or self._error is not None:
+                    raise
+                connection.leaving.set()
+
+    async def event(self, path: str, data: Any = None, method: str = "POST") -> None:
+        """Send a message that is not answered."""
+        (await self._usable(self.timeout)).session.event(method, path, data)
+
+    async def authenticate(self, auth: Auth) -> None:
+        """Renew the credentials of the open connection, and of those that follow."""
+        told = auth if isinstance(auth, dict) else {"authorization": _authorization(auth)}
+        answer = await self.call("POST", "/_wsx/auth", told)
+        self._auth = auth
+        self.identity = answer.get("identity") if isinstance(answer, dict) else self.identity
+
+    def on_broadcast(self, receiver: Callable[[Any], None]) -> None:
+        """Call a function with the data of what the server sends without being asked; the last one given counts."""
+        self._on_broadcast = receiver
+
+    def _unasked(self, message: ParsedMessage) -> None:
+        if self._on_broadcast is not None:
+            self._on_broadcast(message.data)
+
+    def handle(self, path: str, handler: Handler) -> None:
+        """Let a function answer the calls and events the server sends to a path; it is given the call."""
+        self._handlers[path if path.startswith("/") else f"/{path}"] = handler
+
+
+async def _answer(outgoing: Outgoing, chunks: AsyncIterator[Any] | None = None) -> Response:
+    done = asyncio.get_running_loop().create_future()
+    items: list[Any] = []
+
+    def changed() -> None:
+        while len(outgoing.items):
+            items.append(outgoing.items.take())
+        if outgoing.done and not done.done():
+            done.set_result(None)
+
+    outgoing.on_change = changed
+    changed()
+    pump = None if chunks is None else asyncio.create_task(send_chunks(outgoing, chunks))
+    try:
+        await done
+    finally:
+        outgoing.on_change = None
+        outgoing.cancel()
+        await _stopped(pump)
+    if outgoing.error is not None or outgoing.response is None:
+        raise outgoing.error or WsxCallError(500, "the call ended without an answer")
+    response = as_message("response", outgoing.response)
+    assert isinstance(response, Response)
+    return replace(response, data=items) if outgoing.streamed else response
+
+
+async def _items(outgoing: Outgoing, chunks: AsyncIterator[Any] | None) -> AsyncGenerator[Any, None]:
+    pump = None if chunks is None else asyncio.create_task(send_chunks(outgoing, chunks))
+    try:
+        async with aclosing(iterate(outgoing.items)) as items:
+            async for item in items:
+                yield item
+        if not outgoing.streamed and outgoing.response is not None and outgoing.response.data is not None:
+            yield outgoing.response.data
+    finally:
+        outgoing.cancel()
+        await _stopped(pump)
+
+
+async def _stopped(pump: asyncio.Task[None] | None) -> None:
+    if pump is not None:
+        pump.cancel()
+        with suppress(asyncio.CancelledError):
+            await pump
+
+
+def _milliseconds(timeout: float | None) -> int | None:
+    return None if timeout is None else max(round(timeout * 1000), 1)
+
+
+def _authorization(auth: str | tuple[str, str]) -> str:
+    if isinstance(auth, str):
+        return auth
+    return "Basic " + base64.b64encode(":".join(auth).encode()).decode()
+
+
+def _pairs(headers: Any) -> list[tuple[str, str]]:
+    return list(headers.items() if isinstance(headers, Mapping) else headers or ())

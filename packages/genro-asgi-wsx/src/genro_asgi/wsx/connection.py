@@ -1,0 +1,161 @@
+"""One WebSocket with its session, and the tasks that read and write it."""
+
+import asyncio
+import inspect
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from logging import getLogger
+from typing import Any
+
+from genro_asgi.wsx.errors import TytxError, WsxCallError, WsxError, missing_extra
+from genro_asgi.wsx.incoming import Incoming
+from genro_asgi.wsx.link import Frame
+from genro_asgi.wsx.outgoing import Outgoing
+from genro_asgi.wsx.pump import send_items
+from genro_asgi.wsx.session import Session
+
+try:
+    from websockets.asyncio.connection import Connection as Socket
+    from websockets.exceptions import ConnectionClosed
+except ImportError as error:
+    raise missing_extra("websockets", "client") from error
+
+__all__ = ["Connection", "Handler"]
+
+#: What answers a call of the peer: it is given the call, and returns the data of the answer, an awaitable of it, or an
+#: async iterator of the items of a streamed one.
+Handler = Callable[[Incoming], Any]
+
+_log = getLogger("genro_asgi.wsx")
+
+
+class Connection:
+    """A socket with its session, from the handshake until it is closed or lost."""
+
+    def __init__(self, socket: Socket, session: Session, handlers: dict[str, Handler]) -> None:
+        self.socket = socket
+        self.session = session
+        #: set when no new calls are to be made here: the server goes away, or the connection is lost
+        self.leaving = asyncio.Event()
+        self._handlers = handlers
+        self._loop = asyncio.get_running_loop()
+        self._to_write = asyncio.Event()
+        self._may_read = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._running: set[asyncio.Task[None]] = set()
+        session.on_output = self._to_write.set
+        session.on_resume = self._may_read.set
+        session.on_goaway = lambda goaway: self.leaving.set()
+        self._writer = self._loop.create_task(self._write(), name="wsx-write")
+        self._reader = self._loop.create_task(self._read(), name="wsx-read")
+
+    def call(self, method: str, path: str, data: Any, **options: Any) -> Outgoing:
+        """Make a call; see Session.call."""
+        outgoing = self.session.call(method, path, data, now=self._loop.time(), **options)
+        self.arm()
+        return outgoing
+
+    def arm(self) -> None:
+        """Wake up when the session has something to do."""
+        due = self.session.due
+        if due < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = due
+            self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        self.session.tick(self._loop.time())
+        self._start_waiting()
+        self.arm()
+
+    async def close(self) -> None:
+        """Close the socket, and wait until nothing of this connection runs any more."""
+        with suppress(ConnectionClosed):
+            await self.socket.close()
+        await asyncio.wait([self._reader, self._writer, *self._running])
+
+    async def _write(self) -> None:
+        session = self.session
+        with suppress(ConnectionClosed):
+            while True:
+                await self._to_write.wait()
+                self._to_write.clear()
+                for frame in session.take():
+                    await self.socket.send(frame)
+                    session.sent(len(frame))
+
+    async def _read(self) -> None:
+        session = self.session
+        try:
+            while True:
+                frame: Frame = await self.socket.recv()
+                call = session.receive(frame, self._loop.time())
+                if call is not None:
+                    self._start(call)
+                if self.leaving.is_set() and not session.outgoing:
+                    break
+                self.arm()
+                while session.paused:
+                    self._may_read.clear()
+                    await self._may_read.wait()
+        except ConnectionClosed:
+            pass
+        finally:
+            self._lost()
+            await self.socket.close()
+
+    def _lost(self) -> None:
+        self.leaving.set()
+        self.session.lost()
+        self._writer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # -- calls of the peer -----------------------------------------------------------------------------------------
+
+    def _start(self, call: Incoming) -> None:
+        task = self._loop.create_task(self._run(call), name=f"wsx-call-{call.path}")
+        call.on_cancel = lambda: _cancel(task)
+        self._running.add(task)
+        # Not in the task itself: one that is cancelled before its first step never takes it.
+        task.add_done_callback(lambda task: self._ended(task, call))
+
+    def _ended(self, task: asyncio.Task[None], call: Incoming) -> None:
+        self._running.discard(task)
+        call.close()
+        self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        while (call := self.session.next_call(self._loop.time())) is not None:
+            self._start(call)
+
+    async def _run(self, call: Incoming) -> None:
+        self.session.tell(await self._answer(call))
+
+    async def _answer(self, call: Incoming) -> Frame | None:
+        handler = self._handlers.get(call.path)
+        if handler is None:
+            return call.fail(404)
+        try:
+            result = handler(call)
+            if hasattr(result, "__aiter__"):
+                await send_items(call, result)
+                return call.respond()
+            return call.respond(200, await result if inspect.isawaitable(result) else result)
+        except WsxError as error:
+            return call.refuse(error)
+        except WsxCallError as error:
+            return call.fail(error.status, error.text, code=error.code, details=error.details)
+        except TytxError:
+            _log.exception("the answer of the handler of %s has no form", call.path)
+        except Exception:
+            _log.exception("the handler of %s failed", call.path)
+        return call.fail(500)
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
