@@ -341,7 +341,7 @@ def test_the_progress_of_a_call(browser: Browser, way: str, speaks: str) -> None
     assert len(seen) > 20
     assert browser.text("#far") == "100 % compared"
     result = httpx.get(f"{browser.base}/atlas/alike?names=700", timeout=60).json()
-    assert browser.text("#text") == f"{result['found']} pairs among 700 names, after 244650 comparisons"
+    assert browser.text("#now") == f"{result['found']} pairs among 700 names, after 244650 comparisons"
     assert len(browser.texts("#pairs tbody tr")) == len(result["pairs"]) == 50
     assert speaks in str(browser.run("return performance.getEntriesByType('resource').map((one) => one.name)"))
     assert browser.complaints() == []
@@ -357,10 +357,10 @@ def test_who_cancels_a_call_may_make_another(browser: Browser, way: str) -> None
         browser.click("#start")
         browser.until("return document.querySelector('#bar').value > 0")
         browser.click("#cancel")
-        browser.until_text("#text", "Cancelled.")
+        browser.until_text("#now", "Cancelled.")
     browser.write("#names", "2")
     browser.click("#start")
-    browser.until("return document.querySelector('#text').textContent.includes('after 1 comparisons')")
+    browser.until("return document.querySelector('#now').textContent.includes('after 1 comparisons')")
     assert browser.text(".problem") == ""
     assert browser.complaints() == []
 

@@ -3,19 +3,23 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from genro_asgi import AsgiApplication, BaseRequest, FileResponse, HTTPNotFound, Redirect, Response, RoutingClass, route
 
+from .alike import look_alikes
 from .iso import iso_tables
+from .live import Live
 from .models import Country, Currency, Language, Record
 from .store import Database, Row, Table, Taken, Unknown
 
 SearchText = Annotated[str, Field(max_length=100)]
 PageNumber = Annotated[int, Field(ge=1, le=1_000_000)]
 PageSize = Annotated[int, Field(ge=1, le=100)]
+NameCount = Annotated[int, Field(ge=2, le=3000)]
+CatalogueName = Literal["countries", "languages", "currencies"]
 
 
 class Catalogue(RoutingClass):
@@ -99,7 +103,7 @@ class Currencies(Catalogue):
 
 
 class Application(AsgiApplication):
-    """The page, the three catalogues below it, and what the page asks besides."""
+    """The pages, the three catalogues, the board, and what the pages ask besides."""
 
     openapi_info: ClassVar[dict[str, Any]] = {"title": "Atlas", "version": "1.0.0"}
     error_map: ClassVar[dict[type[Exception], int]] = {Unknown: 404, Taken: 409}
@@ -118,13 +122,17 @@ class Application(AsgiApplication):
         }
         for name, catalogue in self.catalogues.items():
             self.add_branches({"name": name, "instance": catalogue})
+        self.live = Live(self)
+        self.add_branches({"name": "live", "instance": self.live})
 
     def on_startup(self) -> None:
         """Fill the database when it is new."""
         self.database.fill(iso_tables)
+        self.look_alikes = self.server.executor("alike")(look_alikes)
 
-    def on_shutdown(self) -> None:
-        """Close the database."""
+    async def on_shutdown(self) -> None:
+        """Close the database, when the prices have stopped."""
+        await self.live.close()
         self.database.close()
 
     @route(methods="GET")
@@ -134,6 +142,12 @@ class Application(AsgiApplication):
             raise Redirect(f"{self.mount_name}/")  # the page names its files and questions from there
         only_from_here = {"content-security-policy": "default-src 'self'"}
         return FileResponse(self.resources_dir / "index.html", headers=only_from_here)
+
+    @route(methods="GET")
+    def board(self) -> Response:
+        """The page that is shared live, over WSX."""
+        only_from_here = {"content-security-policy": "default-src 'self'"}
+        return FileResponse(self.resources_dir / "board.html", headers=only_from_here)
 
     @route(methods="GET")
     def static(self, name: str) -> Response:
@@ -149,6 +163,11 @@ class Application(AsgiApplication):
         """How many records there are, and the token that anybody may use."""
         counts = {name: catalogue.table.count() for name, catalogue in self.catalogues.items()}
         return {"counts": counts, "demo_token": self.demo_token}
+
+    @route(methods="GET")
+    async def alike(self, catalogue: CatalogueName = "languages", names: NameCount = 1000) -> Any:
+        """Names that are nearly alike: the result, or the progress too for who accepts events."""
+        return self.look_alikes.options(on_cancel="kill").start(str(self.database.path), catalogue, names)
 
     @route(methods="GET", auth_rule="editor")
     async def me(self, request: BaseRequest) -> dict[str, Any]:
