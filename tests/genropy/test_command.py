@@ -214,13 +214,16 @@ def test_applications_beside_the_site(home: Home) -> None:
         "class Shop(AsgiApplication):\n    @route()\n    def price(self, amount: int) -> dict:\n"
         "        return {'price': amount * 2}\n"
     )
-    (folder / "config.yaml").write_text("apps:\n  shop: shop:Shop\n")
+    (folder / "config.yaml").write_text("apps:\n  shop: shop:Shop\nmiddleware:\n  logging: on\n")
     try:
         served = home.serve("gnrasgiserve", SITE, "-p", "{port}", "-H", "127.0.0.1")
         assert ask(served, "GET", "/shop/price?amount=21").body == b'{"price":42}'
         assert ask(served, "GET", "/testpkg/probe").body.startswith(b"<!DOCTYPE html>")
         assert b'"mounts":{"shop":"asgi"}' in ask(served, "GET", "/_server/info").body
         assert served.stop() == 0
+        assert re.findall(r"access: GET (\S+ 200)", served.printed) == [
+            "/shop/price?amount=21 200", "/testpkg/probe 200", "/_server/info 200",
+        ]  # fmt: skip
     finally:
         (folder / "config.yaml").unlink()
         (folder / "shop.py").unlink()

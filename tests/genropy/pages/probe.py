@@ -49,6 +49,18 @@ class GnrCustomWebPage:
         return self._json({"size": len(data), "digest": hashlib.sha256(data).hexdigest()})
 
     @public_method
+    def drain(self, **kwargs):
+        size = 0
+        while block := self.request._request.stream.read(65536):
+            size += len(block)
+        return self._json(size)
+
+    @public_method
+    def pour(self, blocks=1, **kwargs):
+        block = bytes(range(256)) * 256
+        return Response((block for _ in range(int(blocks))), mimetype="application/octet-stream")
+
+    @public_method
     def isolated(self, token=None, **kwargs):
         thread = threading.get_ident()
         time.sleep(0.05)

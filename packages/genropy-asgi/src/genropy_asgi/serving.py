@@ -1,6 +1,7 @@
 """How gnrasgiserve serves: the socket, GenroPy's async server, the site, and uvicorn in place of werkzeug."""
 
 import atexit
+import gc
 import os
 import socket
 import subprocess
@@ -181,9 +182,10 @@ class SiteServing:
         server = self._make_server()
         site = self._make_site()
         server.serve_site(site, self._debugged(site))
+        _spare_collector()
         if self._wants_sockets:
             self._serve_sockets(server, site)
-        options: dict[str, Any] = {"proxy_headers": False, "access_log": True}
+        options: dict[str, Any] = {"proxy_headers": False, "access_log": False}
         if self.ssl:
             options["ssl_certfile"], options["ssl_keyfile"] = self.ssl
         config = make_config(server, self.host, self.port, options)
@@ -209,6 +211,16 @@ class SiteServing:
         extra += ",SSL mode: On" if self.ssl else ""
         self.logger.info("Started server on %s:%s\t%s", self.host, self.port, extra)
         self.logger.info("Connect at %s", self.url)
+
+
+def _spare_collector() -> None:
+    """Have the garbage collector leave the site alone, and look at what requests make less often.
+
+    A tenth of the time of a page was spent walking over what stays.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def port_of(value: object) -> int:
