@@ -99,6 +99,9 @@ def test_a_number_is_finite_or_refused(value: Any) -> None:
         ("executors", {"pdf": {"max_workers": 2, "on_overload": "wait", "timeout": 3, "initializer": "m:f"}}, {
             "pdf": {"kind": "process", "max_workers": 2, "on_overload": "wait", "timeout": 3.0, "initializer": "m:f"},
         }),
+        ("executors", {"a": {"on_cancel": "kill", "max_tasks_per_worker": 9, "max_rss_per_worker": 1 << 30}}, {
+            "a": {"kind": "process", "on_cancel": "kill", "max_tasks_per_worker": 9, "max_rss_per_worker": 1 << 30},
+        }),
         ("executors", {"handlers": {"max_workers": "4"}, "a": {"kind": "local"}, "b": None}, {
             "handlers": {"kind": "thread", "max_workers": 4}, "a": {"kind": "process"}, "b": {"kind": "process"},
         }),
@@ -166,6 +169,16 @@ def test_what_each_section_takes(section: str, value: Any, expected: Any) -> Non
             "executors",
             {"files": {"kind": "process"}},
             "executors.files.kind: the files pool is made of threads; name another pool.",
+        ),
+        (
+            "executors",
+            {"files": {"max_tasks_per_worker": 9}},
+            "executors.files.max_tasks_per_worker: threads cannot be replaced; leave it out, or write kind: process.",
+        ),
+        (
+            "executors",
+            {"a": {"kind": "thread", "on_cancel": "kill"}},
+            "executors.a.on_cancel: threads cannot be replaced; leave it out, or write kind: process.",
         ),
         ("executors", {"a": {"timeout": 0}}, "executors.a.timeout: 0 is not valid; write seconds, a number of 0.001"),
         ("websocket", {"max_in_flight": 0}, "websocket.max_in_flight: 0 is not valid; "),

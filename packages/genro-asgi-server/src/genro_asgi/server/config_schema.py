@@ -143,7 +143,12 @@ _POOL_FIELDS: dict[str, Check] = {
     "on_overload": choice("raise", "wait"),
     "timeout": number(0.001, "seconds"),
     "initializer": text,
+    "on_cancel": choice("finish", "kill"),
+    "max_tasks_per_worker": integer(1),
+    "max_rss_per_worker": integer(1),
 }
+# What only a process can be told: threads cannot be ended from outside.
+_OF_PROCESSES = ("on_cancel", "max_tasks_per_worker", "max_rss_per_worker")
 
 
 def _executors(where: Where, value: Any) -> dict[str, dict[str, Any]]:
@@ -157,6 +162,9 @@ def _executors(where: Where, value: Any) -> dict[str, dict[str, Any]]:
         if builtin and pool.get("kind", "thread") != "thread":
             raise where.at(name).at("kind").wrong(f"the {name} pool is made of threads; name another pool")
         found[name] = {**(builtin or {"kind": "process"}), **pool}
+        for key in _OF_PROCESSES:
+            if pool.get(key) is not None and found[name]["kind"] != "process":
+                raise where.at(name).at(key).wrong("threads cannot be replaced; leave it out, or write kind: process")
     return found
 
 
