@@ -92,7 +92,9 @@ def _credentials(session: "Session", fields: dict[str, Any], form: Form, now: fl
 
 
 def welcome(session: "Session", call: "Incoming", shown: Any = None) -> "Frame | None":
-    """The answer to a hello, or to an auth."""
+    """The answer to a hello, or to an auth; a name is shown as it is."""
+    if shown is None and type(session.identity) is str:
+        shown = session.identity
     if call.control == "auth":
         return call.respond(200, {"identity": shown})
     session.legacy = False  # who says hello speaks WSX/1
@@ -111,6 +113,4 @@ def welcome(session: "Session", call: "Incoming", shown: Any = None) -> "Frame |
         },
         "identity": shown,
     }
-    if session.heartbeat is not None:
-        told["heartbeat_s"] = session.heartbeat
-    return call.respond(200, told)
+    return call.respond(200, told | session.hello)

@@ -24,6 +24,8 @@ FEATURES = frozenset({"stream", "credit", "cancel", "sub"})
 
 _UNPREFIXED = TEXT._replace(prefixed=False)
 
+_NOTHING: dict[str, Any] = {}
+
 
 class Session(Calling):
     """The calls of one connection, whoever carries its messages.
@@ -44,6 +46,7 @@ class Session(Calling):
         "grace_end",
         "heard",
         "heartbeat",
+        "hello",
         "identity",
         "legacy",
         "offered",
@@ -80,6 +83,8 @@ class Session(Calling):
         self.default_timeout = math.inf if default_timeout is None else default_timeout
         self._max_timeout = max_timeout
         self.heartbeat = heartbeat
+        #: what the answer to a hello tells besides, such as the heartbeat the transport keeps
+        self.hello: dict[str, Any] = _NOTHING if heartbeat is None else {"heartbeat_s": heartbeat}
         if heartbeat is not None:
             self.due = now + heartbeat
         self.offered = features if isinstance(features, frozenset) else frozenset(features)
