@@ -124,6 +124,26 @@ def test_where_an_option_may_come_from(home: Home) -> None:
     assert served.stop() == 0
 
 
+def test_the_other_options_reach_the_site(home: Home) -> None:
+    port = free_port()
+    folder = str(home.path / ".gnr")
+    served = home.serve(
+        "gnrasgiserve", SITE, "-p", "{port}", "-H", "127.0.0.1", "-a", str(port), "--remote_edit", "--noreload",
+        "--debugpy", "-c", folder, GNR_WSGI_OPT_register="local",
+    )  # fmt: skip
+    expected = b'{"register": "LocalRegisterClient", "remote_edit": true}'
+    assert ask(served, "GET", "/testpkg/probe?rpc=options").body == expected
+    served.wait_for_port(port)  # of `gnr web async`
+    assert "Failed to import debugpy" in served.printed  # it is not installed here, and that is all
+    assert (served.stop(), served.children) == (0, [])
+    assert fails(home, SITE, "-p", str(free_port()), "--source_instance", "nowhere") == (
+        "gnrasgiserve: instance 'nowhere' not found: no project of environment.xml has it."
+    )
+    done = home.run("gnrasgiserve", SITE, "-p", str(free_port()), "--restore", "/nowhere.zip")
+    assert (done.returncode, "Restore archive /nowhere.zip does not exist" in done.stderr) == (1, True)
+    assert "register 'here' is neither daemon nor local" in fails(home, SITE, GNR_WSGI_OPT_register="here")
+
+
 def test_the_browser_is_opened(home: Home, tmp_path: Path) -> None:
     script = tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')

@@ -49,6 +49,11 @@ class GnrCustomWebPage:
         return self._json({"size": len(data), "digest": hashlib.sha256(data).hexdigest()})
 
     @public_method
+    def options(self, **kwargs):
+        register = type(self.site.register).__name__
+        return self._json({"remote_edit": self.site.remote_edit, "register": register})
+
+    @public_method
     def drain(self, **kwargs):
         size = 0
         while block := self.request._request.stream.read(65536):

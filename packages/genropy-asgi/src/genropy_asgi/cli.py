@@ -5,6 +5,7 @@ from typing import Any
 
 from genro_asgi.exceptions import ConfigError
 from genropy_asgi.found import found, no_root_py, said_in_one_line
+from genropy_asgi.serving import REGISTERS, SiteServing
 
 __all__ = ["main"]
 
@@ -48,17 +49,14 @@ def _parser_of(serverwsgi: Any) -> Any:
             self.add_argument("-n", "--noclean", action="store_true", help="Accepted and ignored")
             self.add_argument(
                 "--register",
-                choices=("daemon", "local"),
-                default="daemon",
-                help="Where the site's register lives: in the daemon, or in this process",
+                choices=REGISTERS,
+                help="Where the site's register lives: in the daemon, or in this process (Default: daemon)",
             )
 
     return Parser
 
 
 def _command_of(serverwsgi: Any) -> Any:
-    from genropy_asgi.serving import SiteServing
-
     base: Any = serverwsgi.Server
 
     class Command(base):  # type: ignore[misc]

@@ -21,7 +21,9 @@ from genropy_asgi.found import found, make_site, said_in_one_line
 from genropy_asgi.server import GenropyAsgiServer
 from genropy_asgi.websocket_proxy import WebSocketProxy
 
-__all__ = ["SiteServing"]
+__all__ = ["REGISTERS", "SiteServing"]
+
+REGISTERS = ("daemon", "local")
 
 # GenroPy's client sends long queries, and its cookies have no end: what werkzeug takes, we take.
 _LIMITS = {"url_bytes": 64 * 1024, "header_bytes": 256 * 1024}
@@ -42,6 +44,11 @@ class SiteServing:
         self.watched = found("werkzeug.serving").is_running_from_reloader()
         self.host = str(self.options.host)
         self.port = port_of(self.options.port)
+        if self.options.register not in (None, *REGISTERS):
+            raise ConfigError(
+                f"register {self.options.register!r} is neither daemon nor local; see --register, "
+                "GNR_WSGI_OPT_register and wsgi?register."
+            )
         self.ssl = self._ssl_files()
 
     def run(self) -> None:
