@@ -390,6 +390,132 @@ def test_every_screen_holds_the_progress(browser: Browser) -> None:
     assert browser.nameless("main :is(button, select, input, progress, table)") == []
 
 
+@pytest.fixture
+def windows(demo: Any, driver: str, downloads: Path) -> Iterator[tuple[Browser, Browser]]:
+    """The board in two browsers: Ada's and Bob's."""
+    with contextlib.ExitStack() as opened:
+        pair = []
+        for name in ("Ada Lovelace", "Bob"):
+            browser = Browser(demo.url, driver, downloads)
+            opened.callback(browser.close)
+            browser.ask("POST", "/url", url=f"{demo.url}/atlas/board")
+            browser.until_text("#state", "Live")
+            browser.run("const name = document.querySelector('#name'); name.value = arguments[0]", name)
+            browser.run("document.querySelector('#name').dispatchEvent(new Event('change'))")
+            pair.append(browser)
+        for browser in pair:
+            browser.until(PRESENT, ["Ada Lovelace", "Bob"])
+        yield pair[0], pair[1]
+
+
+PRESENT = """
+const names = [...document.querySelectorAll('#people .unseen')].map((one) => one.textContent.replace(' (you)', ''));
+return names.sort().join() === arguments[0].join()
+"""
+NOTE = "return [...document.querySelectorAll('.note')].find((one) => one.innerText.startsWith(arguments[0]))"
+
+WHERE = f"""
+const {{ style }} = (() => {{ {NOTE} }})();
+return ['--x', '--y'].map((name) => style.getPropertyValue(name)).join()
+"""
+INSIDE = """
+const room = document.querySelector('#board').getBoundingClientRect();
+return [...document.querySelectorAll('.note')].map((note) => note.getBoundingClientRect()).every((own) =>
+  own.left >= room.left - 1 && own.right <= room.right + 1 && own.top >= room.top - 1 && own.bottom <= room.bottom + 1)
+"""
+
+
+def pin(browser: Browser, text: str) -> None:
+    browser.write("#text", text)
+    browser.click("#write .main")
+    browser.until(NOTE, text)
+
+
+def test_a_note_is_seen_moved_and_taken_away_in_both_windows(windows: tuple[Browser, Browser]) -> None:
+    ada, bob = windows
+    pin(ada, "Meet at ten")
+    bob.until(NOTE, "Meet at ten")
+    assert bob.texts(".note footer")[-1].startswith("Ada Lovelace")
+    before = ada.run(WHERE, "Meet at ten")
+    note = ada.run(NOTE, "Meet at ten")[ELEMENT]
+    ada.ask("POST", "/actions", actions=[{
+        "type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"},
+        "actions": [
+            {"type": "pointerMove", "origin": {ELEMENT: note}, "x": 0, "y": 0},
+            {"type": "pointerDown", "button": 0},
+            {"type": "pointerMove", "origin": "pointer", "x": -60, "y": -80, "duration": 120},
+            {"type": "pointerUp", "button": 0},
+        ],
+    }])  # fmt: skip
+    after = ada.run(WHERE, "Meet at ten")
+    assert after != before
+    bob.until(f"return (() => {{ {WHERE} }})() === arguments[1]", "Meet at ten", after)
+    bob.until("return document.querySelector('.pointer span')?.textContent === 'Ada Lovelace'")
+
+    ada.run(f"(() => {{ {NOTE} }})().focus()", "Meet at ten")
+    ada.ask("POST", f"/element/{note}/value", text="\ue012\ue013")  # left, up
+    moved = ada.run(WHERE, "Meet at ten")
+    assert [float(old) - float(new) for old, new in zip(after.split(","), moved.split(","), strict=True)] == (
+        pytest.approx([0.02, 0.02])
+    )
+    bob.until(f"return (() => {{ {WHERE} }})() === arguments[1]", "Meet at ten", moved)
+
+    bob.run(f"(() => {{ {NOTE} }})().querySelector('button').click()", "Meet at ten")
+    ada.until(f"return !(() => {{ {NOTE} }})()", "Meet at ten")
+    assert ada.complaints() == bob.complaints() == []
+
+
+def test_who_leaves_is_gone(windows: tuple[Browser, Browser]) -> None:
+    ada, bob = windows
+    bob.ask("POST", "/url", url="about:blank")
+    ada.until(PRESENT, ["Ada Lovelace"])
+    ada.until("return !document.querySelector('.pointer')")
+
+
+def test_prices_are_exact(windows: tuple[Browser, Browser]) -> None:
+    ada, _ = windows
+    ada.until("return document.querySelectorAll('#prices tbody tr').length === 8")
+    rates = "return [...document.querySelectorAll('#prices td:nth-child(2)')].map((one) => one.textContent)"
+    first = ada.run(rates)
+    assert [len(rate.partition(".")[2]) for rate in first] == [4, 4, 4, 2, 4, 4, 4, 3]
+    ada.until(f"return (() => {{ {rates} }})().join() !== arguments[0].join()", first)
+    ada.write("#amount", "0.10")
+    ada.until("return document.querySelector('#converted').textContent === '= 0.11 USD'")
+    ada.write("#amount", "much")
+    ada.until_text("#converted", "That is no amount.")
+
+
+def test_the_board_comes_back_with_the_server(new_demo: Any, driver: str, downloads: Path) -> None:
+    first = new_demo()
+    browser = Browser(first.url, driver, downloads)
+    try:
+        browser.ask("POST", "/url", url=f"{first.url}/atlas/board")
+        browser.until_text("#state", "Live")
+        pin(browser, "Soon forgotten")
+        assert first.stop() == 0
+        browser.until_text("#state", "Reconnecting")
+        new_demo(str(first.script), "--port", first.url.rpartition(":")[2])
+        browser.until_text("#state", "Live")
+        browser.until(f"return !(() => {{ {NOTE} }})()", "Soon forgotten")
+        pin(browser, "Here again")
+    finally:
+        browser.close()
+
+
+def test_every_screen_holds_the_board(windows: tuple[Browser, Browser]) -> None:
+    ada, _ = windows
+    pin(ada, "x" * 140)
+    colours = set()
+    for width, dark in itertools.product((320, 768, 1200), (False, True)):
+        ada.emulate(width, dark)
+        assert ada.run("return document.documentElement.scrollWidth") <= width
+        assert ada.run(INSIDE)
+        colours.add((dark, ada.run("return getComputedStyle(document.querySelector('.note')).color")))
+    assert len(colours) == 2
+    assert ada.nameless(":is(header, main) :is(button, a, input, select, table, nav, output, .note)") == []
+    ada.run(f"(() => {{ {NOTE} }})().querySelector('button').click()", "xxx")
+
+
 RUN = """
 const [name, done] = arguments;
 (async () => {

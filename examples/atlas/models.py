@@ -23,6 +23,10 @@ ThreeCapitals = Annotated[str, like("[A-Z]{3}", "three capital letters")]
 ThreeDigits = Annotated[str, like("[0-9]{3}", "three digits")]
 TwoLetters = Annotated[str, like("[a-z]{2}", "two small letters")]
 ThreeLetters = Annotated[str, like("[a-z]{3}", "three small letters")]
+VisitorId = Annotated[str, like("[0-9a-f-]{8,36}", "8 to 36 hexadecimal digits")]
+VisitorName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=30)]
+NoteText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=140)]
+Place = Annotated[float, Field(ge=0, le=1)]
 
 
 class Record(BaseModel):

@@ -7,6 +7,7 @@ from genro_asgi import AsgiServer, ConfigError
 
 PLACES = {
     "": "the page",
+    "board": "a board to share, live",
     "countries/search?text=united&size=5": "search, a page at a time",
     "countries/detail/IT": "one record",
     "languages/export?text=sign": "CSV, streamed",
