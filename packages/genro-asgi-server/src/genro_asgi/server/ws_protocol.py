@@ -28,6 +28,8 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
     #: Whether `write_frame` may be called.
     free = False
     stopped = False
+    #: Whether what came is being looked at: what is said meanwhile goes out after that, all in one.
+    reading = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -87,8 +89,14 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
             self._buffer = data
             return
         self._wanted = 0
-        used = self._take(data)
+        self.reading = True
+        try:
+            used = self._take(data)
+        finally:
+            self.reading = False
         self._buffer = data[used:] if used < len(data) else b""
+        if self._out:
+            self.flush()
 
     def _take(self, data: bytes) -> int:
         """Deal with all frames that are whole; how many bytes they were."""
@@ -172,7 +180,7 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         else:
             header = bytes((opcode, 127)) + size.to_bytes(8, "big")
         self._out += (header, payload)
-        if not self._flush_planned:
+        if not (self._flush_planned or self.reading):
             self._flush_planned = True
             self.loop.call_soon(self.flush)
 

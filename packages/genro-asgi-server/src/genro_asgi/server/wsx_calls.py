@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from time import time
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from genro_asgi.jsoncodec import dumps, loads
 from genro_asgi.middleware.errors import log_failure
 from genro_asgi.request import MsgRequest, current_request
 from genro_asgi.response import Response, StreamingResponse
+from genro_asgi.server.eager import start_task, task_of
 from genro_asgi.server.handshake import authenticate, credentials_scope
 from genro_asgi.server.wsx_reply import collected, reply_of
 from genro_asgi.server.wsx_streams import stream_answer
@@ -82,7 +84,7 @@ class WsxCalls:
         request.scope = self.scope
         request.websocket = self.websocket
         request.created_at = time()
-        request.endpoint = request._response = None
+        request.endpoint = request.task = request._response = None
         request.extra = False
         request.phase = "new"
         form = call.form
@@ -102,11 +104,15 @@ class WsxCalls:
             except Exception as error:
                 work = self._answer(request, call, _raise(error))
         call.on_cancel = request.stop
-        token = set_current(request)
-        request.task = self.loop.create_task(work)
-        reset_current(token)
         handler.live[request] = request
         self.tasks += 1
+        token = set_current(request)
+        context = copy_context()
+        reset_current(token)
+        # Answers that wait for nothing are made at once: what they need is still at hand then.
+        task = start_task(self.loop, work, context)
+        if request.task is None:
+            request.task = task
 
     def start_waiting(self) -> None:
         """Begin those calls that waited for a place, as far as there is one now."""
@@ -131,6 +137,7 @@ class WsxCalls:
         if request.cancelled is not None:
             await self._answer(request, call, work)
             return
+        request.task = task_of(self.loop)
         request.phase = "handler"
         frame = None
         try:
@@ -153,6 +160,7 @@ class WsxCalls:
     async def _answer(self, request: MsgRequest, call: Incoming, work: Any) -> None:
         error: BaseException | None = None
         if request.phase == "new":
+            request.task = task_of(self.loop)
             request.phase = "handler"
             if request.cancelled is not None:  # before it had begun
                 work.close()

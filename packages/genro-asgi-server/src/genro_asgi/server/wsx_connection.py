@@ -246,7 +246,7 @@ class WsxConnection(WsxCalls):
 
     def ended(self) -> None:
         """The last call has ended: what was said goes out, and while the server is going, so does the connection."""
-        if self._protocol is not None:
+        if self._protocol is not None and not self._protocol.reading:
             self._protocol.flush()
         if self.session.draining:
             self.close(1012, "The server is shutting down.")
