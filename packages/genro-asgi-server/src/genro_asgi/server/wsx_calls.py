@@ -111,7 +111,7 @@ class WsxCalls:
         reset_current(token)
         # Answers that wait for nothing are made at once: what they need is still at hand then.
         task = start_task(self.loop, work, context)
-        if request.task is None:
+        if request.phase == "new":
             request.task = task
 
     def start_waiting(self) -> None:
@@ -153,7 +153,8 @@ class WsxCalls:
             return
         if frame is not None:
             self.write(frame)
-        call.on_cancel = None
+        # Both lead back to the request, by way of the call and of the task's context: nothing is left to a collector.
+        call.on_cancel = request.task = None
         self.handler.live.pop(request, None)
         self._over(call)
 
@@ -176,7 +177,8 @@ class WsxCalls:
             await self._cancelled(request, call, exc)
         finally:
             if request.phase != "subscribed":
-                call.on_cancel = None  # it leads to the request, and the request to the call
+                call.on_cancel = None
+            request.task = None
             self.handler.live.pop(request, None)
             if request.extra:
                 await self._finish(request, error)
