@@ -470,6 +470,9 @@ def test_who_leaves_is_gone(windows: tuple[Browser, Browser]) -> None:
     bob.ask("POST", "/url", url="about:blank")
     ada.until(PRESENT, ["Ada Lovelace"])
     ada.until("return !document.querySelector('.pointer')")
+    bob.ask("POST", "/back")
+    ada.until(PRESENT, ["Ada Lovelace", "Bob"])
+    bob.until(PRESENT, ["Ada Lovelace", "Bob"])
 
 
 def test_prices_are_exact(windows: tuple[Browser, Browser]) -> None:

@@ -96,7 +96,7 @@ function showNote(note) {
   remove.addEventListener("click", () => trying(wsx.del(live("unpin"), { number })));
   const clock = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   const when = make("time", { dateTime: at.toISOString() }, clock);
-  const element = make("li", { tabIndex: 0, className: "note" },
+  const element = make("li", { tabIndex: 0, className: "note", ariaLabel: `${text} (${author})` },
     make("p", {}, text), make("footer", {}, make("span", {}, author), when), remove);
   element.style.setProperty("--hue", hue(author));
   element.addEventListener("pointerdown", (event) => drag(event, number));

@@ -1010,6 +1010,7 @@ export class WsxClient {
   #done = deferred();
   #links = new Set();
   #wake = () => {};
+  #shown = null;
 
   /** Connects when `connect` is called. */
   constructor(url, options = {}) {
@@ -1023,6 +1024,7 @@ export class WsxClient {
   async connect() {
     try {
       const link = await this.#open();
+      globalThis.addEventListener?.("pagehide", this.#hide);
       this.#keep(link).catch((error) => this.#finish(error));
     } catch (error) {
       this.#finish(error);
@@ -1171,6 +1173,7 @@ export class WsxClient {
         }
       }
       await this.#rest(pause);
+      await this.#shown?.promise;
       if (this.#over) return;
       try {
         link = await this.#open();
@@ -1215,6 +1218,13 @@ export class WsxClient {
     globalThis.removeEventListener?.("online", this.#wake);
   }
 
+  // A page that was left may be kept for the way back, and would go on being present.
+  #hide = () => {
+    this.#shown = deferred();
+    for (const link of this.#links) link.drop(1000, "the page was left");
+    globalThis.addEventListener("pageshow", this.#shown.resolve, { once: true });
+  };
+
   #jitter(attempt) {
     const { backoff, maxBackoff } = this.#options;
     return Math.random() * Math.min(maxBackoff, backoff * 2 ** (attempt - 1));
@@ -1226,6 +1236,8 @@ export class WsxClient {
     this.#session = null;
     this.#ready.reject(this.#over);
     this.#wake();
+    this.#shown?.resolve();
+    globalThis.removeEventListener?.("pagehide", this.#hide);
     for (const link of this.#links) {
       link.session.end(this.#over);
       link.drop(1000);
