@@ -57,6 +57,7 @@ def test_every_url_it_prints_answers(demo: Any, client: httpx.Client) -> None:
     statuses = {url.removeprefix(demo.url): client.get(url).status_code for url in urls}
     assert statuses == {
         "/atlas/": 200,
+        "/atlas/board": 200,
         "/atlas/countries/search?text=united&size=5": 200,
         "/atlas/countries/detail/IT": 200,
         "/atlas/languages/export?text=sign": 200,
@@ -83,6 +84,36 @@ def test_the_page_has_all_it_names_and_nothing_from_elsewhere(client: httpx.Clie
     assert types["static/atlas.css"] == "text/css"
     assert types["static/atlas.js"] == "text/javascript"
     assert types["static/globe.svg"] == "image/svg+xml"
+
+
+def test_the_board_has_all_it_names_and_nothing_from_elsewhere(client: httpx.Client) -> None:
+    page = client.get("/atlas/board")
+    assert page.headers["content-security-policy"] == "default-src 'self'"
+    names = set(re.findall(r'(?:src|href)="([^"#]+)"', page.text))
+    assert {name: client.get(f"/atlas/{name}").status_code for name in names} == {
+        "./": 200,
+        "static/atlas.css": 200,
+        "static/board.css": 200,
+        "static/board.js": 200,
+        "static/globe.svg": 200,
+    }
+    modules = re.findall(r'from "([^"]+)"', client.get("/atlas/static/board.js").text)
+    assert [client.get(f"/atlas/static/{name}").status_code for name in modules] == [200]
+
+
+def test_the_board_over_http(client: httpx.Client) -> None:
+    note = client.post("/atlas/live/pin", json={"text": " Hi ", "x": 0.5, "y": 1, "author": "Ada"}).json()
+    assert note | {"number": 0, "at": ""} == {"number": 0, "text": "Hi", "x": 0.5, "y": 1, "author": "Ada", "at": ""}
+    assert client.put("/atlas/live/move", json={"number": note["number"], "x": 0, "y": 0}).status_code == 200
+    assert client.delete(f"/atlas/live/unpin?number={note['number']}").status_code == 200
+    assert problem(client.delete(f"/atlas/live/unpin?number={note['number']}"))[0] == 404
+    bad = client.post("/atlas/live/pin", json={"text": "", "x": 1, "y": 0, "author": "Ada"})
+    assert problem(bad)[0] == 400
+    assert bad.json()["details"][0]["parameter"] == "text"
+    price = client.get("/atlas/live/convert?amount=100&code=JPY").json()
+    assert re.fullmatch(r"17[0-9]{3}\.[0-9]{2}", price["amount"])
+    assert problem(client.get("/atlas/live/convert?amount=1&code=XXX"))[0] == 404
+    assert problem(client.get("/atlas/live/convert?amount=-1&code=JPY"))[0] == 400
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2frun.py", "%2e%2e%2fconfig.yaml", "%00", "%2fetc%2fpasswd"])
