@@ -10,7 +10,7 @@ from genro_asgi.datastructures.headers import MutableHeaders, encode_header
 from genro_asgi.delivery import Runner, run_while_connected, send_tells
 from genro_asgi.exceptions import HTTPException, problem
 from genro_asgi.jsoncodec import dumps
-from genro_asgi.rendering import HeaderPair, content_type_pair, encode, encode_text, encoder_for, length_pair
+from genro_asgi.rendering import JSON, HeaderPair, content_type_pair, encode, encode_text, encoder_for, length_pair
 from genro_asgi.set_cookie import SameSite, cookie_text
 from genro_asgi.types import Receive, Scope, Send
 
@@ -175,7 +175,7 @@ class Response:
         if encoder is None:
             raise TypeError(f"A {type(result).__name__} is not sent at once; return it from the handler instead.")
         pair = encoder[1]
-        if self._tytx is not None and isinstance(result, dict | list):
+        if self._tytx is not None and encoder is JSON:
             from genro_asgi.tytx_body import encode_tytx
 
             self.body, pair = encode_tytx(result, self._tytx)

@@ -859,8 +859,16 @@ class MsgRequest(BaseRequest):
             yield item
 
     def may_have_body(self) -> bool:
-        """False: whatever there is, is here."""
-        return False
+        """Whether the data have to be looked at, which are here already: where the route limits them."""
+        return self.endpoint is not None and self.endpoint.max_body is not None
+
+    async def load_body(self, max_body: int | None = None, raw: bool = False) -> None:
+        """413 when the data are over `max_body` bytes."""
+        if max_body is not None and len(self.body) > max_body:
+            raise too_large(max_body)
+
+    def parse_body(self) -> None:
+        """Nothing is left to be decoded."""
 
     def auth_scope(self) -> Scope:
         """The scope an authenticator reads: that of the handshake."""

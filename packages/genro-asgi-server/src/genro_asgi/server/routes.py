@@ -53,13 +53,14 @@ class Endpoint:
         few = len(self.binder.path_names) + (2 if self.binder.takes_rest else 1)
         self.calls = [self.binder.call_for(count) for count in range(few)]
         #: Nothing stands between the request and the handler but its arguments.
-        self.plain = not (self.guarded or self.threaded or self.timeout is not None or self.websocket)
+        limited = self.timeout is not None or self.max_body is not None
+        self.plain = not (self.guarded or self.threaded or limited or self.websocket)
         #: Calling it gives the coroutine of an ordinary value at once, which a task may run.
         self.direct = self.plain and self.is_async and self.media_type is None and not self.subscribe
         #: A GET without anything special may call it on the spot; `bare` when it takes no argument at all.
         self.quick = self.plain and "GET" in self.methods
         #: Its body may be taken and decoded on the spot.
-        self.quick_body = self.plain and not (self.body_stream or self.binder.body_raw) and self.max_body is None
+        self.quick_body = self.plain and not (self.body_stream or self.binder.body_raw)
         self.bare = self.binder.func if not self.binder.parameters else None
 
     def _read_options(self, options: dict[str, Any]) -> None:
