@@ -155,7 +155,8 @@ def test_the_browser_is_opened(home: Home, tmp_path: Path) -> None:
     assert "Debug mode: Off" in served.printed
 
 
-def test_ssl(home: Home) -> None:
+@pytest.mark.parametrize("given", [False, True])
+def test_ssl(given: bool, home: Home) -> None:
     folder = home.path / ".gnr"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext",
@@ -163,7 +164,8 @@ def test_ssl(home: Home) -> None:
         check=True, capture_output=True,
     )  # fmt: skip
     try:
-        served = home.serve("gnrasgiserve", SITE, "-p", "{port}", "-H", "127.0.0.1", "--ssl")
+        files = "--ssl_cert", str(folder / "localhost.pem"), "--ssl_key", str(folder / "localhost-key.pem")
+        served = home.serve("gnrasgiserve", SITE, "-p", "{port}", "-H", "127.0.0.1", *(files if given else ["--ssl"]))
         trusting = ssl.create_default_context(cafile=str(folder / "localhost.pem"))
         url = f"https://127.0.0.1:{served.port}/testpkg/probe?rpc=environ"
         with urllib.request.urlopen(url, context=trusting, timeout=20) as answer:

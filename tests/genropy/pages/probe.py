@@ -85,6 +85,10 @@ class GnrCustomWebPage:
         return Response(chunks(), mimetype="text/plain")
 
     @public_method
+    def closed(self, **kwargs):
+        return self._json(len(CLOSED))
+
+    @public_method
     def cookies(self, **kwargs):
         response = Response("ok", mimetype="text/plain")
         response.set_cookie("one", "1")
