@@ -293,6 +293,7 @@ async def test_a_handshake_can_be_answered_with_a_stream(exchange: Any) -> None:
 @pytest.mark.parametrize(
     ("scope", "tells"),
     [
+        ({}, False),
         ({"type": "http"}, False),
         ({"type": "http", "asgi": {}}, False),
         ({"type": "http", "asgi": {"spec_version": "2.3"}}, False),

@@ -37,7 +37,7 @@ _BODILESS = frozenset({204, 304})
 
 def message_types(scope: Scope) -> tuple[str, str]:
     """The types of the start and body messages; an answer to a WebSocket handshake has names of its own."""
-    if scope["type"] == "websocket":
+    if scope.get("type") == "websocket":
         return "websocket.http.response.start", "websocket.http.response.body"
     return "http.response.start", "http.response.body"
 

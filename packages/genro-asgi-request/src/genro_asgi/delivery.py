@@ -28,7 +28,7 @@ _END: Any = object()
 
 def send_tells(scope: Scope) -> bool:
     """Whether the server's `send` itself raises OSError once the client has left (ASGI HTTP, spec_version 2.4)."""
-    return scope["type"] != "http" or _tells(str(scope.get("asgi", {}).get("spec_version", "2.0")))
+    return scope.get("type", "http") != "http" or _tells(str(scope.get("asgi", {}).get("spec_version", "2.0")))
 
 
 @lru_cache(maxsize=16)

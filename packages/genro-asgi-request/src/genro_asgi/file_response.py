@@ -193,7 +193,7 @@ def _partial(headers: list[HeaderPair], ranges: list[tuple[int, int]], size: int
 
 def _hand_over(scope: Scope, status: int) -> bool:
     """Whether the server sends the file itself (ASGI, http.response.pathsend); it knows only whole files."""
-    return scope["type"] == "http" and status != 206 and "http.response.pathsend" in (scope.get("extensions") or {})
+    return scope.get("type") == "http" and status != 206 and "http.response.pathsend" in (scope.get("extensions") or {})
 
 
 def guess_media_type(name: str) -> str:
