@@ -166,14 +166,14 @@ export const checks = {
   },
 
   async "a stream"({ wsx }) {
-    equal(await all(wsx.stream("/count", { query: { n: 100 } })), [...Array(100).keys()]);
-    equal(await all(wsx.stream("/count", { query: { n: 0 } })), []);
+    equal(await all(wsx.stream("/count", { n: 100 })), [...Array(100).keys()]);
+    equal(await all(wsx.stream("/count", { n: 0 })), []);
     equal(await wsx.get("/count", { n: 3 }), [0, 1, 2]);
-    equal(await all(wsx.stream("/echo", { method: "POST", data: "alone" })), ["alone"]);
+    equal(await all(wsx.stream("/echo", {}, { method: "POST", data: "alone" })), ["alone"]);
   },
 
   async "a stream is only as far ahead as its credit"({ wsx }) {
-    const items = wsx.stream("/count", { query: { n: 1000 }, credit: 4 });
+    const items = wsx.stream("/count", { n: 1000 }, { credit: 4 });
     equal((await items.next()).value, 0);
     await wsx.ping();
     const made = (await wsx.get("/events")).filter((name) => /count-\d/.test(name)).length;
@@ -185,12 +185,12 @@ export const checks = {
   async "a stream that fails"({ wsx }) {
     const taken = [];
     const reading = (async () => {
-      for await (const item of wsx.stream("/count", { query: { n: 5, fail_at: 2 } })) taken.push(item);
+      for await (const item of wsx.stream("/count", { n: 5, fail_at: 2 })) taken.push(item);
     })();
     await fails(reading, { status: 500, code: "INTERNAL" });
     equal(taken, [0, 1]);
     const control = new AbortController();
-    const items = wsx.stream("/count", { query: { n: 1000 }, signal: control.signal, credit: 2 });
+    const items = wsx.stream("/count", { n: 1000 }, { signal: control.signal, credit: 2 });
     await items.next();
     control.abort(new Error("enough"));
     await fails(all(items), { message: "enough" });
@@ -227,7 +227,7 @@ export const checks = {
       }
     }
     const got = [];
-    for await (const item of wsx.stream("/double", { data: asked() })) {
+    for await (const item of wsx.stream("/double", {}, { data: asked() })) {
       got.push(item);
       say();
     }
@@ -273,7 +273,7 @@ export const checks = {
 
   async "what is said to everybody"({ connect }) {
     const got = [];
-    const wsx = await connect({ onMessage: (data) => got.push(data) });
+    const wsx = await connect({ onBroadcast: (data) => got.push(data) });
     await wsx.post("/broadcast", { value: { news: 1 } });
     await until(() => got.length);
     equal(got, [{ news: 1 }]);

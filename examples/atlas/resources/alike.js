@@ -33,7 +33,7 @@ async function* overSse(query, signal) {
 /** The items of the same call over WSX. */
 async function* overWsx(query, signal) {
   client ??= await connect(new URL("/", location.href).href);
-  yield* client.stream("/atlas/alike", { query, signal, timeout: 60_000 });
+  yield* client.stream("/atlas/alike", query, { signal, timeout: 60_000 });
 }
 
 function show({ fraction, text }) {

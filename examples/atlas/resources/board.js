@@ -237,7 +237,7 @@ $("#write").addEventListener("submit", (event) => {
   const [x, y] = [0.05 + 0.9 * Math.random(), 0.55 + 0.4 * Math.random()];
   if (text) trying(wsx.post(live("pin"), { text, x, y, author: me.name }).then(() => { $("#text").value = ""; }));
 });
-const point = seldom(50, (x, y) => wsx.notify("POST", live("point"), { data: { id: me.id, x, y } }).catch(() => {}));
+const point = seldom(50, (x, y) => wsx.event(live("point"), { id: me.id, x, y }).catch(() => {}));
 $("#board").addEventListener("pointermove", (event) => {
   const room = $("#board").getBoundingClientRect();
   point(within((event.clientX - room.left) / room.width), within((event.clientY - room.top) / room.height));

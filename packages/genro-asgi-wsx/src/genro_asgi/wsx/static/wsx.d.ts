@@ -77,7 +77,7 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-export interface StreamOptions extends CallOptions {
+export interface StreamOptions extends Omit<CallOptions, "query" | "cookies"> {
   /** GET, or POST when there is data. */
   method?: string;
   /** Items that may wait to be taken. */
@@ -113,7 +113,7 @@ export class Session {
     send(frame: string): void;
     handlers?: Map<string, Handler>;
     room?(): Promise<void>;
-    onMessage?(data: any, about: { directed: boolean }): void;
+    onBroadcast?(data: any, about: { directed: boolean }): void;
     maxBytes?: number;
   });
   onidle: () => void;
@@ -171,7 +171,7 @@ export interface ClientOptions {
   backoff?: number;
   maxBackoff?: number;
   maxBytes?: number;
-  onMessage?(data: any, about: { directed: boolean }): void;
+  onBroadcast?(data: any, about: { directed: boolean }): void;
   onState?(state: "open" | "connecting" | "closed"): void;
   onError?(error: unknown): void;
 }
@@ -193,9 +193,9 @@ export class WsxClient {
   del<T = any>(path: string, query?: Record<string, Value>, options?: CallOptions): Promise<T>;
   call<T = any>(method: string, path: string, options?: CallOptions): Promise<T>;
   request<T = any>(method: string, path: string, options?: CallOptions): Promise<Answer<T>>;
-  stream<T = any>(path: string, options?: StreamOptions): AsyncGenerator<T, void, undefined>;
+  stream<T = any>(path: string, query?: Record<string, Value>, options?: StreamOptions): AsyncGenerator<T, void, undefined>;
   subscribe<T = any>(topic: string, filter?: Value, onEvent?: (event: TopicEvent<T>) => void): Subscription<T>;
-  notify(method: string, path: string, options?: Pick<CallOptions, "query" | "data" | "headers">): Promise<void>;
+  event(path: string, data?: Value, options?: { method?: string } & Pick<CallOptions, "query" | "headers">): Promise<void>;
   handle(path: string, handler: Handler): void;
   ping(): Promise<number>;
   authenticate(auth: Auth): Promise<void>;

@@ -602,14 +602,14 @@ export class Session {
   #count = 0;
   #goaway = deferred();
   #over = null;
-  #onMessage;
+  #onBroadcast;
   /** Called when the last open call has ended, and when no new one should be made here. */
   onidle = () => {};
   onleave = () => {};
 
-  constructor({ send, handlers = new Map(), room = async () => {}, onMessage = () => {}, maxBytes = 2 ** 24 }) {
+  constructor({ send, handlers = new Map(), room = async () => {}, onBroadcast = () => {}, maxBytes = 2 ** 24 }) {
     this.#send = send;
-    this.#onMessage = onMessage;
+    this.#onBroadcast = onBroadcast;
     this.#handlers = handlers;
     this.#room = room;
     this.#maxBytes = maxBytes;
@@ -728,7 +728,7 @@ export class Session {
 
   #answered({ id, status, headers = {}, cookies = {}, data, stream, seq }) {
     const call = this.#calls.get(id);
-    if (id === "_broadcast" || id === "_directed") this.#onMessage(data, { directed: id === "_directed" });
+    if (id === "_broadcast" || id === "_directed") this.#onBroadcast(data, { directed: id === "_directed" });
     // Nobody waits for it, or it only says that there is more to come, or it has been here before.
     if (!call || (stream && seq === undefined && data === undefined) || seq < call.seq) return;
     if (seq > call.seq) {
@@ -1088,9 +1088,10 @@ export class WsxClient {
   }
 
   /** The items of a streamed answer; async-iterable `data` makes it bidirectional. `credit` is how many may wait. */
-  async *stream(path, { method, credit = WINDOW, ...options } = {}) {
-    const session = await this.#current(now() + (options.timeout ?? this.#options.timeout), options.signal);
-    const call = session.request(method ?? (options.data === undefined ? "GET" : "POST"), path, { ...options, credit });
+  async *stream(path, query, { method, data, credit = WINDOW, timeout, signal, headers } = {}) {
+    const session = await this.#current(now() + (timeout ?? this.#options.timeout), signal);
+    const options = { query, data, credit, timeout, signal, headers };
+    const call = session.request(method ?? (data === undefined ? "GET" : "POST"), path, options);
     for await (const { data } of call.items) yield data;
   }
 
@@ -1108,8 +1109,8 @@ export class WsxClient {
   }
 
   /** Tell the server something that it does not answer. */
-  async notify(method, path, options = {}) {
-    (await this.#current(now() + this.#options.timeout)).notify(method, path, options);
+  async event(path, data, { method = "POST", query, headers } = {}) {
+    (await this.#current(now() + this.#options.timeout)).notify(method, path, { query, data, headers });
   }
 
   /** Answer calls of the server: `handler({method, path, query, data, headers, signal})`, async generators stream. */
@@ -1136,9 +1137,9 @@ export class WsxClient {
   }
 
   async #open() {
-    const { WebSocket = globalThis.WebSocket, auth, maxBytes, onMessage, connectTimeout = 10_000 } = this.#options;
+    const { WebSocket = globalThis.WebSocket, auth, maxBytes, onBroadcast, connectTimeout = 10_000 } = this.#options;
     if (!WebSocket) throw new TypeError("There is no WebSocket here; pass one: connect(url, { WebSocket }).");
-    const link = new Link(new WebSocket(this.#url, "wsx.1"), { handlers: this.#handlers, maxBytes, onMessage });
+    const link = new Link(new WebSocket(this.#url, "wsx.1"), { handlers: this.#handlers, maxBytes, onBroadcast });
     this.#links.add(link);
     link.gone.then(() => this.#links.delete(link));
     try {
@@ -1202,7 +1203,7 @@ export class WsxClient {
   async #current(until, signal) {
     while (!this.#session) {
       if (this.#over) throw this.#over;
-      const late = fault("There is no connection.", { ...DISCONNECTED, retry: true });
+      const late = fault("There was no connection in time.", { ...DEADLINE, retry: true });
       await within(this.#ready.promise, until - now(), late, signal);
     }
     return this.#session;
@@ -1252,7 +1253,7 @@ export class WsxClient {
  *
  * Options: `auth` (an object, or a function that gives one for each connection), `timeout` of a call in ms (30 s),
  * `handlers` by path for calls of the server, `Big`, `WebSocket` where there is none, `retries` of calls that did not
- * run, `backoff` and `maxBackoff` in ms, `maxBytes` of a message, `onMessage(data)` for what the server says to
+ * run, `backoff` and `maxBackoff` in ms, `maxBytes` of a message, `onBroadcast(data)` for what the server says to
  * everybody or to this identity, `onState(state)`, `onError(error)` of a connection that cannot be opened.
  */
 export function connect(url, options) {
