@@ -53,7 +53,7 @@ def _start_captured(
     if task_of(loop) is not None:  # no task runs inside another one
         return asyncio.Task(work, loop=loop, context=context)
     capture.loop, capture.context, capture.step = loop, context, None
-    loop.call_soon = capture  # type: ignore[method-assign]
+    loop.call_soon = capture  # type: ignore[assignment, method-assign]
     try:
         task = asyncio.Task(work, loop=loop, context=context)
     finally:

@@ -17,6 +17,7 @@ from genro_asgi.exceptions import ConfigError
 from genro_asgi.server.http_protocol import GenroConfig, GenroHttpProtocol
 from genro_asgi.server.log_setup import setup_logging
 from genro_asgi.server.ws_protocol import GenroWebSocketProtocol
+from genro_asgi.server.wsx_handler import HEARTBEAT
 
 if TYPE_CHECKING:
     from genro_asgi.server.server import AsgiServer
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["GenroUvicorn", "create_app", "run"]
 
 _SPEC = "GENRO_ASGI_RUN"
-#: Seconds between two pings of a WebSocket, and until a silent one is given up.
-HEARTBEAT = 20.0
 
 # The server of this process when uvicorn made it through `create_app`.
 _created: "list[AsgiServer]" = []

@@ -100,7 +100,7 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _take(self, data: bytes) -> int:
         """Deal with all frames that are whole; how many bytes they were."""
-        position, size = 0, len(data)
+        position, size, sink, conn = 0, len(data), self.sink, self.conn
         while size - position >= 2:
             first, second = data[position], data[position + 1]
             length = second & 127
@@ -119,12 +119,16 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
             if end > size:
                 self._wanted = end - position
                 break
-            if (first == _TEXT or first == _BINARY) and self.conn.current_size is None:
-                self._deliver(first == _TEXT, apply_mask(data[start:end], data[start - 4 : start]))
+            if (first == _TEXT or first == _BINARY) and conn.current_size is None:  # noqa: SIM109 (half the price)
+                payload = apply_mask(data[start:end], data[start - 4 : start])
+                if sink is None or not payload.isascii():
+                    self._deliver(first == _TEXT, payload)
+                elif not sink(first == _TEXT, payload):
+                    self._stop()
             else:
                 self._give_library(data[position:end])
             position = end
-            if self.stopped or self.close_sent or not self.framing or self.transport.is_closing():
+            if self.stopped or not self.framing or self.transport.is_closing():
                 break
         return position
 
@@ -134,13 +138,10 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         super().data_received(data)
 
     def _deliver(self, is_text: bool, payload: bytes) -> None:
-        if self.sink is None or (is_text and not payload.isascii()):
-            # uvicorn's own way: it looks whether a text is UTF-8, and stops reading until it is asked for more.
-            self.curr_msg_data_type = "text" if is_text else "bytes"
-            self.frames = [payload]
-            self.send_receive_event_to_app()
-        elif not self.close_sent and not self.sink(is_text, payload):
-            self._stop()
+        """uvicorn's own way: it looks whether a text is UTF-8, and stops reading until it is asked for more."""
+        self.curr_msg_data_type = "text" if is_text else "bytes"
+        self.frames = [payload]
+        self.send_receive_event_to_app()
 
     def _stop(self) -> None:
         if not self.stopped:

@@ -211,10 +211,10 @@ class WsxCalls:
             request.phase = "subscribed"  # from here on the subscription hears of its end
             handler.topics.subscribe(endpoint, request, call, value)
             return
-        if value.__class__ in _NATIVE and request._response is None and handler.plain_after:
-            if endpoint is None or endpoint.media_type is None:
-                self._say(call.respond(200, value))
-                return
+        untouched = request._response is None and (endpoint is None or endpoint.media_type is None)
+        if value.__class__ in _NATIVE and untouched and handler.plain_after:
+            self._say(call.respond(200, value))
+            return
         response = await handler.dispatcher.settle(request, value)
         request.phase = "sending"
         if isinstance(response, StreamingResponse):

@@ -46,6 +46,7 @@ class WsxConnection(WsxCalls):
             max_timeout=limits.max_request_timeout,
             identity=None if auth is None else auth.get("identity"),
         )
+        session.hello = handler.hello
         super().__init__(handler, websocket, session, auth, id)
         self._send = websocket.asgi_send
         #: Frames that wait for the socket; made when it is slow for the first time.

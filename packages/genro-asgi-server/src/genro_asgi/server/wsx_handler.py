@@ -13,9 +13,11 @@ from genro_asgi.websocket import WebSocket
 if TYPE_CHECKING:
     from genro_asgi.server.server import AsgiServer
 
-__all__ = ["SUBPROTOCOL", "WsxHandler"]
+__all__ = ["HEARTBEAT", "SUBPROTOCOL", "WsxHandler"]
 
 SUBPROTOCOL = "wsx.1"
+#: Seconds between two pings of a WebSocket, and until a silent one is given up.
+HEARTBEAT = 20.0
 
 
 class WsxHandler:
@@ -27,6 +29,9 @@ class WsxHandler:
         self.topics = server.topics
         self.limits = connection_limits(server.limits, server.config.websocket.max_in_flight)
         self.connections: set[WsxConnection] = set()
+        heartbeat = server.config.websocket.heartbeat
+        #: What a hello is told besides.
+        self.hello = {"heartbeat_s": HEARTBEAT if heartbeat is None else heartbeat}
         factory: Any = server.request_registry.factories.get("websocket", MsgRequest)
         shared = {"server": server, "limits": server.limits, "stop": stop}
         names = {"__slots__": (), "__doc__": factory.__doc__, "__module__": factory.__module__}
