@@ -140,9 +140,7 @@ async def test_an_empty_file(tmp_path: Path, exchange: Any, cache: str) -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("headers", "status", "length"), [([], 200, "3145745"), ([("range", "bytes=0-1")], 206, "2")]
-)
+@pytest.mark.parametrize(("headers", "status", "length"), [([], 200, "3145745"), ([("range", "bytes=0-1")], 206, "2")])
 async def test_head_has_the_headers_and_no_body(
     big: Path, exchange: Any, headers: list[tuple[str, str]], status: int, length: str
 ) -> None:
