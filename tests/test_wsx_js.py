@@ -14,7 +14,14 @@ WSX = ROOT / "packages" / "genro-asgi-wsx"
 MODULE = WSX / "src" / "genro_asgi" / "wsx" / "static" / "wsx.js"
 CHECKS = ROOT / "tests" / "js" / "checks.mjs"
 
-NAMES = re.findall(r'^  async "(.+)"\(', CHECKS.read_text(encoding="utf-8"), re.MULTILINE)
+CASES = CHECKS.with_name("client.mjs")
+
+
+def names_in(path: Path) -> list[str]:
+    return re.findall(r'^  async "(.+)"\(', path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+NAMES = names_in(CHECKS)
 
 
 def run(command: list[str]) -> str:
@@ -59,6 +66,17 @@ def test_in_node(in_node: dict[str, str | None], name: str) -> None:
 def test_every_check_is_seen(in_node: dict[str, str | None]) -> None:
     assert list(in_node) == NAMES
     assert len(NAMES) >= 24
+
+
+@pytest.fixture(scope="module")
+def on_fake_sockets(node: list[str]) -> dict[str, str | None]:
+    results: dict[str, str | None] = json.loads(run([*node, "--no-warnings", str(CASES), MODULE.as_uri()]))
+    return results
+
+
+@pytest.mark.parametrize("name", names_in(CASES))
+def test_the_client(on_fake_sockets: dict[str, str | None], name: str) -> None:
+    assert on_fake_sockets[name] is None
 
 
 def test_the_wheel_holds_it(wheels: dict[str, Path]) -> None:
