@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
@@ -56,13 +56,13 @@ class Body:
         noted.append(f"{self.name} closed")
 
 
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    server = AsgiServer(server_dir=str(tmp_path_factory.mktemp("questions")), argv=[])
+@contextmanager
+def serving(folder: Path, **options: Any) -> Iterator[int]:
+    """A server with the applications above, configured by the files of a folder; its port."""
+    server = AsgiServer(server_dir=str(folder), argv=[])
     server.wsgi_app = dispatch
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        options = {"access_log": False, "proxy_headers": False}
-        running = GenroUvicorn(make_config(server, "127.0.0.1", 0, options), server)
+        running = GenroUvicorn(make_config(server, "127.0.0.1", 0, {"access_log": False, **options}), server)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
         while not running.started:
@@ -72,6 +72,12 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         running.should_exit = True
         thread.join(15)
         assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with serving(tmp_path_factory.mktemp("questions"), proxy_headers=False) as port:
+        yield port
 
 
 @pytest.fixture(autouse=True)
@@ -246,6 +252,26 @@ def test_any_method_reaches_the_application(method: str, line: Line) -> None:
 def test_http_1_0(line: Line) -> None:
     assert environ_of(line, "/environ", version="1.0")["SERVER_PROTOCOL"] == "HTTP/1.0"
     assert line.ended
+
+
+FORWARDED = ["X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https"]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "address", "scheme"), [("127.0.0.1", "9.9.9.9", "https"), ("10.0.0.1", "127.0.0.1", "http")]
+)
+def test_behind_a_proxy(trusted: str, address: str, scheme: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"server:\n  proxy: [{trusted}]\n")
+    with serving(tmp_path) as port, closing(Line(port)) as line:
+        environ = environ_of(line, "/environ", *FORWARDED)
+    assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == (address, scheme)
+    assert environ["HTTP_X_FORWARDED_FOR"] == "9.9.9.9"
+
+
+def test_below_a_root_path(tmp_path: Path) -> None:
+    with serving(tmp_path, root_path="/below") as port, closing(Line(port)) as line:
+        environ = environ_of(line, "/environ/%E8/x")
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("/below", "/environ/\xe8/x")
 
 
 @app_at("scratch")
