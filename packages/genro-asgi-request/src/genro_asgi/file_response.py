@@ -141,6 +141,7 @@ class FileResponse(Response):
         else:
             await tell(send, start)
             await self._send_segments(send, body_type, descriptor, segments, run)
+            return
         await tell(send, {"type": body_type, "body": b"", "more_body": False})
 
     def _absolute_path(self) -> str:
@@ -158,13 +159,16 @@ class FileResponse(Response):
         self, send: Send, body_type: str, descriptor: int, segments: list[Segment], run: Runner
     ) -> None:
         turn = 0
-        for head, start, end in segments:
+        last = segments[-1]
+        for segment in segments:
+            head, start, end = segment
             if head:
-                await tell(send, {"type": body_type, "body": head, "more_body": True})
+                await tell(send, {"type": body_type, "body": head, "more_body": segment is not last})
             while start < end:
                 piece = await read_piece(descriptor, min(self.chunk_size, end - start), start, run)
                 start += len(piece)
-                await tell(send, {"type": body_type, "body": piece, "more_body": True})
+                more = start < end or segment is not last
+                await tell(send, {"type": body_type, "body": piece, "more_body": more})
                 turn += len(piece)
                 if turn > _TURN:
                     # A fast client and a cached file would not let anybody else run.
