@@ -92,6 +92,16 @@ def wsx_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     running.stop()
 
 
+@pytest.fixture(scope="session")
+def every_way_sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Demo]]:
+    """servers/every_way_app.py being served, with hooks around its handlers and without."""
+    script = str(ROOT / "tests" / "servers" / "every_way_app.py")
+    running = {name: Demo(tmp_path_factory.mktemp("every_way"), script, name) for name in ("--plain", "--hooks")}
+    yield running
+    for site in running.values():
+        site.stop()
+
+
 @pytest.fixture
 def new_demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     """Starts demos on a new database; those of one test share it."""
