@@ -773,7 +773,8 @@ export class Session {
     // A subscription moves to the next connection; other calls end here.
     const error = fault("The server wants the connection to end.", DISCONNECTED);
     for (const call of this.#calls.values()) if (call.method === "SUBSCRIBE") this.cancel(call, error);
-    this.#goaway.resolve(goaway);
+    const after = Number(goaway.after_ms);
+    this.#goaway.resolve({ ...goaway, after_ms: after > 0 ? Math.min(after, LONGEST / 2) : 0 });
   }
 
   async #serve(id, path, { method, query = {}, data = null, headers = {}, cookies = {}, timeout, credit, stream }) {
@@ -967,7 +968,13 @@ class Subscription {
   }
 
   async #deliver(onEvent) {
-    for await (const event of this) onEvent(event);
+    for await (const event of this) {
+      try {
+        onEvent(event);
+      } catch (error) {
+        (globalThis.reportError ?? console.error)(error);
+      }
+    }
   }
 
   async *#follow(topic, open) {
@@ -1147,9 +1154,9 @@ export class WsxClient {
       const features = ["stream", "credit", "cancel", "sub"];
       const data = { v: 1, features, auth: typeof auth === "function" ? await auth() : auth };
       const hello = await link.session.request("POST", "/_wsx/hello", { data, timeout: connectTimeout }).response;
-      const { identity = null, limits = {}, features: theirs = [], heartbeat_s = 20 } = hello.data ?? {};
+      const { identity = null, limits = {}, features: theirs = [], heartbeat_s } = hello.data ?? {};
       Object.assign(this, { identity, limits, features: theirs });
-      link.beat(heartbeat_s * 1000);
+      link.beat(1000 * (heartbeat_s >= 1 && heartbeat_s < 3600 ? heartbeat_s : 20));
     } catch (error) {
       link.drop(1000);
       throw error;
@@ -1167,7 +1174,7 @@ export class WsxClient {
         if (this.#over) return;
         if (now() - since > 5000) attempt = 0;
         if (!(why instanceof WsxError)) {
-          pause = (why.after_ms ?? 0) + Math.random() * 1000;
+          pause = why.after_ms + Math.random() * 1000;
           link.retire();
         } else if (why.details.code === 4401 && typeof this.#options.auth !== "function") {
           throw fault("The credentials have expired.", { status: 401, code: "UNAUTHENTICATED" });
