@@ -5,7 +5,9 @@ A page is one story, told in a directory of its own, from top to bottom:
 - a block that opens with a comment naming a file (`# shop/config.yaml`) is that file;
 - other Python runs in one namespace per page, `pycon` as a doctest, other YAML is checked as a configuration;
 - a `console` block is typed: `$ genro-asgi serve` and `$ python x.py` start a server on a free port, which the curl
-  calls below it ask; what stands under a command is what it prints, with `...` for anything.
+  calls below it ask; what stands under a command is what it prints, with `...` for anything;
+- the `javascript` blocks of a page are one module, run by Node in the end; what `console.log` is shown to print, in a
+  comment behind it, is what it prints.
 """
 
 import argparse
@@ -29,6 +31,7 @@ import pytest
 import yaml
 
 import genro_asgi
+import genro_asgi.wsx
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.server.server_config import ServerConfig
 
@@ -111,6 +114,7 @@ class Story:
         self.namespace: dict[str, Any] = {"__name__": "docs"}
         self.port = free_port()
         self.server: subprocess.Popen[str] | None = None
+        self.javascript = ""
         scripts = str(Path(sys.executable).parent)
         self.env = os.environ | {
             "PATH": os.pathsep.join([scripts, os.environ["PATH"]]),
@@ -130,7 +134,7 @@ class Story:
         action(block)
 
     def tell_python(self, block: Block) -> None:
-        code = compile("\n" * (block.line - 1) + block.text, str(self.page), "exec")
+        code = compile("\n" * (block.line - 1) + self.on_port(block.text), str(self.page), "exec")
         if not block.file_name:
             exec(code, self.namespace)
 
@@ -158,6 +162,19 @@ class Story:
         else:
             yaml.safe_load(block.text)
 
+    def tell_javascript(self, block: Block) -> None:
+        self.javascript += block.text
+
+    def run_javascript(self, node: list[str]) -> None:
+        """Run the module of the page; its paths are those of the server it started."""
+        client = (Path(genro_asgi.wsx.__file__).parent / "static" / "wsx.js").as_uri()
+        code = self.javascript.replace('"/_server/resource/wsx.js"', json.dumps(client))
+        code = code.replace('connect("/"', f'connect("http://127.0.0.1:{self.port}/"')
+        path = self.directory / "page.mjs"
+        path.write_text(code, encoding="utf-8")
+        printed = self.run([*node, "--no-warnings", str(path)]).splitlines()
+        assert printed == re.findall(r"console\.log\(.*\);? // (.+)$", self.javascript, re.MULTILINE)
+
     def tell_console(self, block: Block) -> None:
         for command in commands_of(block):
             self.type(command)
@@ -169,7 +186,7 @@ class Story:
             case ["genro-asgi", "serve", *_] | ["python", _] | ["uvicorn" | "hypercorn" | "granian", *_]:
                 self.start(command.words)
             case ["genro-asgi", *_] | ["python", "-m", *_]:
-                printed = self.run(command.words)
+                printed = self.run([self.on_port(word) for word in command.words])
                 if command.shown:
                     self.compare(command, printed)
             case ["pip", "install", *args]:
@@ -307,7 +324,7 @@ def clean_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 @pytest.mark.usefixtures("clean_modules")
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=page_id)
-def test_page(page: Path, tmp_path: Path) -> None:
+def test_page(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if page.parent.parent == ROOT / "examples":
         # The commands of an example are typed beside its files.
         shutil.copytree(page.parent, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sqlite*"))
@@ -315,6 +332,8 @@ def test_page(page: Path, tmp_path: Path) -> None:
     try:
         for block in blocks_of(page):
             story.tell(block)
+        if story.javascript:
+            story.run_javascript(request.getfixturevalue("node"))
     except BaseException:
         print(story.kill())
         raise
