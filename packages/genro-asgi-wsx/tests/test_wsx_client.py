@@ -173,7 +173,7 @@ async def test_calls_keep_their_types(form: str) -> None:
         assert (await wsx.delete("/echo", {"id": 1}))["method"] == "DELETE"
         answer = await wsx.request("GET", "/echo")
         assert (answer.status, answer.headers) == (200, {})
-        assert wsx.features == {"stream", "credit", "cancel", "sub"}
+        assert wsx.features == {"stream", "credit", "cancel", "sub", "batch"}
 
 
 @pytest.mark.asyncio

@@ -8,6 +8,7 @@ from contextlib import suppress
 from logging import getLogger
 from typing import Any
 
+from genro_asgi.wsx.batch import join_frames
 from genro_asgi.wsx.errors import TytxError, WsxCallError, WsxError, missing_extra
 from genro_asgi.wsx.incoming import Incoming
 from genro_asgi.wsx.link import Frame
@@ -84,9 +85,15 @@ class Connection:
             while True:
                 await self._to_write.wait()
                 self._to_write.clear()
-                for frame in session.take():
+                frames = session.take()
+                left = sum(map(len, frames))
+                if len(frames) > 1 and "batch" in session.features:
+                    frames = join_frames(frames)
+                for frame in frames:
                     await self.socket.send(frame)
-                    session.sent(len(frame))
+                    session.sent(min(len(frame), left))
+                    left -= min(len(frame), left)
+                session.sent(left)  # what joining has saved
 
     async def _read(self) -> None:
         session = self.session
@@ -96,6 +103,8 @@ class Connection:
                 call = session.receive(frame, self._loop.time())
                 if call is not None:
                     self._start(call)
+                if session.backlog:
+                    self._start_waiting()
                 if self.leaving.is_set() and not session.outgoing:
                     break
                 self.arm()

@@ -18,6 +18,7 @@ __all__ = [
     "VERSION",
     "WSX_PREFIX",
     "ParsedMessage",
+    "is_batch",
     "parse_batch",
     "parse_fields",
     "parse_message",
@@ -167,6 +168,13 @@ def parse_batch(
         except WsxError as error:
             messages.append(error)
     return messages
+
+
+def is_batch(data: str | bytes) -> bool:
+    """Whether a message begins as an array of messages does."""
+    if isinstance(data, str):
+        return data.startswith(("[", "WSX://["))
+    return data.startswith((b"[", b"WSX://[")) or data[:1] in _MSGPACK_ARRAYS
 
 
 def _checked(

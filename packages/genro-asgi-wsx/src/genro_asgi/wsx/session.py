@@ -6,6 +6,7 @@ from typing import Any
 
 from genro_asgi.exceptions import problem
 from genro_asgi.limits import Limits
+from genro_asgi.wsx.batch import receive_batch
 from genro_asgi.wsx.calling import Calling
 from genro_asgi.wsx.codec import classify
 from genro_asgi.wsx.control import RESERVED, Goaway, handle_control, welcome
@@ -13,14 +14,14 @@ from genro_asgi.wsx.errors import WsxCallError, WsxError
 from genro_asgi.wsx.incoming import Incoming
 from genro_asgi.wsx.kinds import BINARY, TEXT, TYPED_TEXT, Form
 from genro_asgi.wsx.link import Frame, Role
-from genro_asgi.wsx.parsing import DEFAULT_LIMITS, ParsedMessage, read_message
+from genro_asgi.wsx.parsing import DEFAULT_LIMITS, ParsedMessage, is_batch, read_message
 from genro_asgi.wsx.streams import WINDOW, Receiver
 from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, TypeTable
 
 __all__ = ["FEATURES", "Frame", "Session"]
 
 #: What a session can do, told in the hello.
-FEATURES = frozenset({"stream", "credit", "cancel", "sub"})
+FEATURES = frozenset({"stream", "credit", "cancel", "sub", "batch"})
 
 _UNPREFIXED = TEXT._replace(prefixed=False)
 
@@ -110,24 +111,37 @@ class Session(Calling):
     # -- what arrives ------------------------------------------------------------------------------------------------
 
     def receive(self, data: str | bytes, now: float) -> Incoming | None:
-        """Take one message; a call is returned if it is to run now, everything else is dealt with in here."""
+        """Take one message; a call is returned if it is to run now, everything else is dealt with in here.
+
+        More calls, of a batch, may be ready after it: while there is a backlog, next_call() is to be asked.
+        """
         self.heard = now
         try:
             fields, form = read_message(data, self.limits, self.types, self.legacy)
-            method = fields.get("method")
-            if method is not None and fields.get("status") is None:
-                path = fields.get("path")
-                if path is not None and path[:6] == RESERVED:
-                    return handle_control(self, fields, form, now, len(data))
-                return self.accept(fields, form, now, len(data))
-            kind = classify(fields)
+            path = fields.get("path")
+            if path is None or path[:6] == RESERVED or "status" in fields or "method" not in fields:
+                return self.take_message(fields, form, now, len(data))
+            return self.accept(fields, form, now, len(data))
         except WsxError as error:
-            self._refuse(error, data)
+            if "batch" in self.features and is_batch(data):
+                receive_batch(self, data, now)
+                return self.next_call(now)
+            self.refuse_message(error, data)
             return None
+
+    def take_message(self, fields: dict[str, Any], form: Form, now: float, size: int) -> Incoming | None:
+        """Take a message that was read; as receive(), but for what is wrong with it, which raises WsxError."""
+        method = fields.get("method")
+        if method is not None and fields.get("status") is None:
+            path = fields.get("path")
+            if path is not None and path[:6] == RESERVED:
+                return handle_control(self, fields, form, now, size)
+            return self.accept(fields, form, now, size)
+        kind = classify(fields)
         if kind == "response":
-            self._accept_response(ParsedMessage(fields, form), len(data))
+            self._accept_response(ParsedMessage(fields, form), size)
         elif kind == "chunk":
-            self._accept_chunk(fields, len(data))
+            self._accept_chunk(fields, size)
         elif kind == "grant":
             self._accept_grant(fields["id"], fields["credit"])
         return None
@@ -244,7 +258,8 @@ class Session(Calling):
             granted = call.fields.get("credit")
             call.fields["credit"] = (WINDOW if granted is None else granted) + credit
 
-    def _refuse(self, error: WsxError, data: str | bytes) -> None:
+    def refuse_message(self, error: WsxError, data: str | bytes) -> None:
+        """Answer a message that could not be read, or give up the call it was to answer."""
         outgoing = None if error.id is None or error.id in self.calls else self.outgoing.get(error.id)
         if outgoing is not None:
             outgoing.give_up(error.code, error.status)
@@ -280,8 +295,9 @@ class Session(Calling):
                 continue
             del self.backlog[0]
             self.hold(-call.size)
-            self.running += 1
-            call.holds_slot = True
+            if not (call.streaming or call.control):
+                self.running += 1
+                call.holds_slot = True
             return call
         return None
 
@@ -357,6 +373,7 @@ class Session(Calling):
         waits = call in self.backlog
         if waits:
             self.backlog.remove(call)
+            self.release(call)
         call.stop(code, call.last_words(problem(status, None, code, retry=waits), status), error)
         if waits:
             self.hold(-call.size)
@@ -383,6 +400,8 @@ class Session(Calling):
 
     def lost(self) -> None:
         """The connection is gone: the peer's calls are cancelled, and ours have failed."""
+        for call in self.backlog:
+            self.release(call)
         self.backlog.clear()
         for call in list(self.calls.values()):
             call.stop("LOST")
