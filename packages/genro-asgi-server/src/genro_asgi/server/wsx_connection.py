@@ -94,6 +94,8 @@ class WsxConnection(WsxCalls):
         call = session.receive(frame, self.loop.time())
         if call is not None:
             self.start(call)
+        if session.backlog:
+            self.start_waiting()  # a frame may hold several calls
         if session.due < self.wakes_at:
             self.arm()
         if session.closing is not None:
