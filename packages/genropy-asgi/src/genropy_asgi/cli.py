@@ -21,6 +21,8 @@ def main() -> None:
     except ConfigError as error:
         print(f"gnrasgiserve: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:  # before there was a server that obeys it
+        sys.exit(130)
 
 
 def make_command() -> Any:
