@@ -728,7 +728,7 @@ export class Session {
 
   #answered({ id, status, headers = {}, cookies = {}, data, stream, seq }) {
     const call = this.#calls.get(id);
-    if (id === "_broadcast" || id === "_directed") this.#onBroadcast(data, { directed: id === "_directed" });
+    if (id?.startsWith("_")) this.#onBroadcast(data, { directed: id === "_directed" }); // nobody asked for it
     // Nobody waits for it, or it only says that there is more to come, or it has been here before.
     if (!call || (stream && seq === undefined && data === undefined) || seq < call.seq) return;
     if (seq > call.seq) {
