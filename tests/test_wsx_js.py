@@ -68,6 +68,20 @@ def test_every_check_is_seen(in_node: dict[str, str | None]) -> None:
     assert len(NAMES) >= 24
 
 
+def test_the_declarations_name_what_there_is(node: list[str]) -> None:
+    script = """
+      const module = await import(process.argv[1]);
+      const methods = (name) => Object.getOwnPropertyNames(module[name].prototype);
+      console.log(JSON.stringify([Object.keys(module).sort(), methods("WsxClient"), methods("Session")]));
+    """
+    exports, client, session = json.loads(run([*node, "--input-type=module", "-e", script, MODULE.as_uri()]))
+    declared = MODULE.with_suffix(".d.ts").read_text(encoding="utf-8")
+    assert exports == sorted(re.findall(r"^export (?:class|function) (\w+)", declared, re.MULTILINE))
+    for name, methods in {"WsxClient": client, "Session": session}.items():
+        body = declared.partition(f"export class {name} ")[2].partition("\n}")[0]
+        assert set(methods) <= set(re.findall(r"^  (?:readonly )?(\w+)", body, re.MULTILINE))
+
+
 @pytest.fixture(scope="module")
 def on_fake_sockets(node: list[str]) -> dict[str, str | None]:
     results: dict[str, str | None] = json.loads(run([*node, "--no-warnings", str(CASES), MODULE.as_uri()]))

@@ -640,21 +640,21 @@ export class Session {
       { marked: true });
     const call = { id, method, seq: 0, list: [], answer: deferred(), credit: new Credit(WINDOW) };
     const grant = (count) => this.#say({ id, credit: count });
-    if (credit) call.items = new Inflow(credit, grant, () => this.cancel(call));
+    if (credit) call.items = new Inflow(credit, grant, () => this.#cancel(call));
     if (ms) {
-      const late = () => this.cancel(call, fault("There was no answer in time.", { ...DEADLINE, id }));
+      const late = () => this.#cancel(call, fault("There was no answer in time.", { ...DEADLINE, id }));
       call.timer = setTimeout(late, Math.min(ms + 1000, LONGEST));
     }
     const leave = () => {
       call.items?.end(signal.reason, { now: true });
-      this.cancel(call, signal.reason);
+      this.#cancel(call, signal.reason);
     };
     call.forget = () => signal?.removeEventListener("abort", leave);
     signal?.addEventListener("abort", leave);
     this.#calls.set(id, call);
     this.#send(frame);
     if (chunks) this.#upload(call, chunks);
-    return { id, response: call.answer.promise, items: call.items, cancel: (error) => this.cancel(call, error) };
+    return { id, response: call.answer.promise, items: call.items, cancel: (error) => this.#cancel(call, error) };
   }
 
   /** Tell the peer something that it does not answer. */
@@ -663,7 +663,7 @@ export class Session {
   }
 
   /** Give up a call, and tell the peer. */
-  cancel(call, error = fault("The call was cancelled.", { ...CANCELLED, id: call.id })) {
+  #cancel(call, error = fault("The call was cancelled.", { ...CANCELLED, id: call.id })) {
     if (this.#calls.get(call.id) !== call) return;
     this.notify("POST", "/_wsx/cancel", { data: { id: call.id } });
     this.#fail(call, error);
@@ -684,7 +684,7 @@ export class Session {
       message = decode(frame, { maxBytes: this.#maxBytes });
     } catch (error) {
       const call = this.#calls.get(error.id);
-      if (call) this.cancel(call, error);
+      if (call) this.#cancel(call, error);
       else this.#refuse(error.id ?? null, error);
       return;
     }
@@ -722,7 +722,7 @@ export class Session {
     try {
       if (await call.credit.send(chunks, { room: this.#room, say })) this.#say({ id, seq, stream: false });
     } catch (error) {
-      this.cancel(call, error); // the source broke, or gave what has no form
+      this.#cancel(call, error); // the source broke, or gave what has no form
     }
   }
 
@@ -732,7 +732,7 @@ export class Session {
     // Nobody waits for it, or it only says that there is more to come, or it has been here before.
     if (!call || (stream && seq === undefined && data === undefined) || seq < call.seq) return;
     if (seq > call.seq) {
-      this.cancel(call, fault(`Item ${call.seq} of the stream is missing.`, { ...GAP, id }));
+      this.#cancel(call, fault(`Item ${call.seq} of the stream is missing.`, { ...GAP, id }));
       return;
     }
     const streamed = stream || call.seq > 0 || seq !== undefined;
@@ -772,7 +772,7 @@ export class Session {
     this.onleave();
     // A subscription moves to the next connection; other calls end here.
     const error = fault("The server wants the connection to end.", DISCONNECTED);
-    for (const call of this.#calls.values()) if (call.method === "SUBSCRIBE") this.cancel(call, error);
+    for (const call of this.#calls.values()) if (call.method === "SUBSCRIBE") this.#cancel(call, error);
     const after = Number(goaway.after_ms);
     this.#goaway.resolve({ ...goaway, after_ms: after > 0 ? Math.min(after, LONGEST / 2) : 0 });
   }
