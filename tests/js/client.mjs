@@ -223,6 +223,29 @@ const cases = {
     client.close();
   },
 
+  async "a handler that reads a stream learns that it was cut off"() {
+    const net = network();
+    const ends = [];
+    const client = await connected(net);
+    client.handle("/sum", async ({ data, signal }) => {
+      try {
+        for await (const item of data) ends.push(item);
+        ends.push("whole");
+      } catch (error) {
+        ends.push(error.code, signal.aborted);
+      }
+    });
+    const [socket] = net.sockets;
+    socket.say({ id: "s1", method: "POST", path: "/sum", stream: true });
+    socket.say({ id: "s1", seq: 0, data: 5, stream: true });
+    await settle();
+    socket.say({ method: "POST", path: "/_wsx/cancel", data: { id: "s1" } });
+    await settle();
+    assert.deepEqual(ends, [5, "CANCELLED", true]);
+    assert.deepEqual(socket.sent.filter(({ id }) => id === "s1").map(({ status }) => status), [499]);
+    client.close();
+  },
+
   async "calls without a connection wait for one, as long as they may"() {
     const net = network();
     const client = await connected(net);

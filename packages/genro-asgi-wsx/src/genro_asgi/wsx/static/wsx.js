@@ -688,7 +688,10 @@ export class Session {
       else this.#refuse(error.id ?? null, error);
       return;
     }
-    const { kind, fields } = message;
+    const { kind } = message;
+    // A field that is null is not there; data is.
+    const there = ([name, value]) => value !== null || name === "data";
+    const fields = Object.fromEntries(Object.entries(message.fields).filter(there));
     if (kind === "response") this.#answered(fields);
     else if (kind === "chunk") this.#chunk(fields);
     else if (kind === "grant") (this.#served.get(fields.id) ?? this.#calls.get(fields.id))?.credit.add(fields.credit);
@@ -816,7 +819,7 @@ export class Session {
     this.#served.delete(key);
     clearTimeout(served.timer);
     served.credit.close();
-    served.chunks?.end(undefined, { now: true });
+    served.chunks?.end(fault("The call has ended.", CANCELLED), { now: true });
     if (this.idle) this.onidle();
   }
 
