@@ -172,9 +172,13 @@ const cases = {
     assert.deepEqual(net.sockets[0].calls.map(({ path }) => path), ["/_wsx/ping"]);
     net.sockets[0].answer("pong", { path: "/_wsx/ping" });
     await settle();
+    ahead += 60_000; // a page in the background
     await pass(10_000);
     assert.equal(client.state, "open");
+    net.sockets[0].answer("pong", { path: "/_wsx/ping" });
+    await settle();
     await pass(10_000);
+    assert.equal(client.state, "open");
     await pass(10_000);
     await pass(500);
     assert.deepEqual([net.sockets[0].readyState, net.sockets.length, client.state], [3, 2, "open"]);

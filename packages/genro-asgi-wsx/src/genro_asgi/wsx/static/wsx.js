@@ -917,12 +917,16 @@ class Link {
     };
   }
 
-  /** Ask for a sign of life every `ms` of silence; without one the connection is given up. */
+  /** Ask for a sign of life every `ms` of silence; without one by the next time the connection is given up. */
   beat(ms) {
+    let asked = -Infinity; // not a span of time: pages in the background seldom get their turn
     this.#beat = setInterval(() => {
-      const silence = now() - this.#heard;
-      if (silence > 2 * ms) this.drop(1006, "silence");
-      else if (silence > ms / 2) this.session.request("POST", "/_wsx/ping", { timeout: ms });
+      if (asked > this.#heard) {
+        this.drop(1006, "silence");
+      } else if (now() - this.#heard > ms / 2) {
+        asked = now();
+        this.session.request("POST", "/_wsx/ping", { timeout: ms });
+      }
     }, ms);
     this.#beat.unref?.();
   }
