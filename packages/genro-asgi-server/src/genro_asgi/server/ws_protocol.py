@@ -136,6 +136,8 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         if self._out:
             self.flush()  # what it answers comes behind
         super().data_received(data)
+        if self.transport.is_closing():
+            self.framing = self.free = False
 
     def _deliver(self, is_text: bool, payload: bytes) -> None:
         """uvicorn's own way: it looks whether a text is UTF-8, and stops reading until it is asked for more."""
