@@ -26,8 +26,8 @@ from test_same_answers import Page  # noqa: E402
 GNR = (sys.executable, "-m", "genropy_asgi.run_gnr")
 HOST = ("-H", "127.0.0.1")
 
-# Keeps a number of connections busy for some seconds and prints how many answers came, and how long the median took, and how many
-# answers were something else than 200.
+# Keeps a number of connections busy for some seconds and prints how many answers came, in how many seconds, the median
+# in milliseconds, and how many were not 200.
 CLIENT = r"""
 import socket, sys, threading, time
 port, count, seconds, head = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4].encode()
