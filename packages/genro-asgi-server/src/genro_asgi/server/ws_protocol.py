@@ -10,6 +10,8 @@ from genro_asgi.wsx.masking import apply_mask
 __all__ = ["GenroWebSocketProtocol", "attached"]
 
 _TEXT, _BINARY = 0x81, 0x82
+#: Bytes that are put together for one write.
+MAX_OUT = 64 * 1024
 # Bytes of a masked frame's head, by the length its second byte tells.
 _HEADS = [6] * 126 + [8, 14]
 
@@ -38,6 +40,7 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         self._buffer = b""
         self._wanted = 0
         self._out: list[bytes] = []
+        self._out_size = 0
         self._flush_planned = False
 
     async def send(self, message: Any) -> None:
@@ -183,7 +186,10 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         else:
             header = bytes((opcode, 127)) + size.to_bytes(8, "big")
         self._out += (header, payload)
-        if not (self._flush_planned or self.reading):
+        self._out_size += size
+        if self._out_size > MAX_OUT:
+            self.flush()  # so that the transport can say that it has enough
+        elif not (self._flush_planned or self.reading):
             self._flush_planned = True
             self.loop.call_soon(self.flush)
 
@@ -193,6 +199,7 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         if self._out:
             data = b"".join(self._out)
             self._out.clear()
+            self._out_size = 0
             if not self.transport.is_closing():
                 self.transport.write(data)
 
