@@ -465,3 +465,16 @@ async def test_a_call_that_is_given_up_is_cancelled(way: Way, path: str) -> None
 async def test_many_calls_at_once_are_not_mixed_up(way: Way) -> None:
     answers = await asyncio.gather(*[way.call(Case("/threaded", query={"n": str(n)})) for n in range(20)])
     assert [answer.data for answer in answers] == [{"double": 2 * n} for n in range(20)]
+
+
+@pytest.mark.parametrize("form", ["text", "msgpack"])
+@pytest.mark.asyncio
+async def test_progress_is_the_same_over_events_and_items(every_way_sites: dict[str, Any], form: Any) -> None:
+    url = every_way_sites["--plain"].url
+    expected = [{"fraction": step / 3, "text": f"step {step}"} for step in range(3)] + [{"result": 3}]
+    async with httpx.AsyncClient(base_url=url, headers={"accept": "text/event-stream"}) as client:
+        events = (await client.get("/climb", params={"steps": "3"})).text.split("\n\n")
+    assert [json.loads(event.partition("\ndata: ")[2]) for event in events if event] == expected
+    async with connect("ws" + url.removeprefix("http"), form=form) as wsx:
+        assert [item async for item in wsx.stream("/climb", {"steps": "3"})] == expected
+        assert await wsx.get("/climb", {"steps": "3"}) == 3
