@@ -161,7 +161,7 @@ def test_command_line(url: str) -> None:
 
 @pytest.fixture
 def site(new_demo: Any) -> Iterator[Any]:
-    return new_demo(str(ROOT / "tests" / "servers" / "wsx_site.py"))
+    return new_demo(str(ROOT / "tests" / "servers" / "wsx_site.py"), GENRO_ASGI_TIMEOUT_GRACEFUL="1")
 
 
 @pytest.mark.asyncio
