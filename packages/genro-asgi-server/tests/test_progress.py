@@ -12,7 +12,7 @@ import pytest
 from genro_asgi.exceptions import HTTPBadRequest
 from genro_asgi.executors import Job, report
 from genro_asgi.routing import route
-from genro_asgi.server.progress import wants_progress
+from genro_asgi.server.progress import progress_of, wants_progress
 from genro_asgi.server.server import AsgiServer
 from genro_asgi.testing import AsyncClient
 
@@ -142,6 +142,27 @@ async def test_who_leaves_cancels_the_call(bakery: Bakery) -> None:
         assert bakery.jobs[0].cancelled()
         bakery.gate.set()
     assert bakery.pool.metrics()["cancelled"] == 1
+
+
+@pytest.mark.parametrize("headers", [{}, EVENTS])
+@pytest.mark.asyncio
+async def test_who_asks_for_the_head_only_gets_it_and_the_call_is_over(bakery: Bakery, headers: dict[str, str]) -> None:
+    bakery.gate.set()
+    async with AsyncClient(bakery) as client:
+        answer = await client.request("HEAD", "/slow", headers=headers)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert bakery.jobs[0].done()
+    assert bakery.pool.pending == 0
+
+
+@pytest.mark.asyncio
+async def test_a_call_whose_events_nobody_ever_read_is_cancelled(bakery: Bakery) -> None:
+    request: Any = SimpleNamespace(headers=EVENTS)
+    async with AsyncClient(bakery):
+        job = await bakery.slow()
+        response: Any = progress_of(bakery.dispatcher, request, job)
+        await response.body_iterator.aclose()
+    assert job.cancelled()
 
 
 @pytest.mark.asyncio
