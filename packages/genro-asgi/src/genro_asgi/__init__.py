@@ -9,8 +9,7 @@ __version__ = "1.0.0"
 
 if TYPE_CHECKING:
     from genro_asgi.applications.asgi import AsgiApplication
-    from genro_asgi.authentication import hash_password
-    from genro_asgi.authentication.basic import BasicAuthMixin
+    from genro_asgi.authentication.basic import BasicAuthMixin, hash_password
     from genro_asgi.background import BackgroundTask, BackgroundTasks
     from genro_asgi.binder import AsgiServerEnabler, ServerBinder
     from genro_asgi.context import AsgiContext
@@ -60,8 +59,9 @@ if TYPE_CHECKING:
     from genro_asgi.middleware.cors import CORSMiddleware
     from genro_asgi.middleware.exceptions import ExceptionMiddleware, ServerErrorMiddleware
     from genro_asgi.middleware.gzip import GZipMiddleware
-    from genro_asgi.middleware.hosts import HTTPSRedirectMiddleware, TrustedHostMiddleware
+    from genro_asgi.middleware.httpsredirect import HTTPSRedirectMiddleware
     from genro_asgi.middleware.sessions import SessionMiddleware
+    from genro_asgi.middleware.trustedhost import TrustedHostMiddleware
     from genro_asgi.middleware.wsgi.bridge import WSGIMiddleware
     from genro_asgi.request import (
         REQUEST_FACTORIES,
@@ -245,7 +245,7 @@ _HOMES = {
     "HTTPMethodNotAllowed": "exceptions",
     "HTTPNotFound": "exceptions",
     "HTTPRequestTimeout": "exceptions",
-    "HTTPSRedirectMiddleware": "middleware.hosts",
+    "HTTPSRedirectMiddleware": "middleware.httpsredirect",
     "HTTPServiceUnavailable": "exceptions",
     "HTTPTooManyRequests": "exceptions",
     "HTTPUnauthorized": "exceptions",
@@ -291,7 +291,7 @@ _HOMES = {
     "StaticRouter": "routers.static_router",
     "StreamingResponse": "response",
     "ThreadExecutor": "executors.thread",
-    "TrustedHostMiddleware": "middleware.hosts",
+    "TrustedHostMiddleware": "middleware.trustedhost",
     "URLPath": "datastructures.url",
     "UploadFile": "datastructures.forms",
     "WSGIMiddleware": "middleware.wsgi.bridge",
@@ -302,7 +302,7 @@ _HOMES = {
     "WebSocketState": "websocket",
     "WsRequest": "request",
     "get_current_request": "request",
-    "hash_password": "authentication",
+    "hash_password": "authentication.basic",
     "headers_from_scope": "datastructures.headers",
     "iterate_in_threadpool": "executors.threadpool",
     "make_cookie": "response",
