@@ -35,7 +35,7 @@ _FINAL = frozenset({400, 401, 403, 404, 501})
 
 
 def connect(url: str, auth: "Auth | Callable[[], Auth] | None" = None, **options: Any) -> "Client":
-    """A client for the server at a ws:// or wss:// address; `async with` or await it. Options: see Client."""
+    """A client for the server at a ws:// or http:// address; `async with` or await it. Options: see Client."""
     return Client(url, auth, **options)
 
 
@@ -66,7 +66,7 @@ class Client:
         """
         if form not in ("text", "msgpack"):
             raise ValueError(f"Form {form!r} is unknown; use 'text' or 'msgpack'.")
-        self.url = url
+        self.url = "ws" + url[4:] if url.startswith("http") else url
         self.timeout = timeout
         #: what the server says who we are, and what it can do
         self.identity: Any = None
