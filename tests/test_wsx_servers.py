@@ -292,3 +292,11 @@ def test_the_end_with_a_hundred_streams_open(new_site: Callable[..., Site]) -> N
         assert site.process.wait(10) == 0
         assert time.monotonic() - started < 4
     assert "Traceback" not in site.log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_an_idle_connection_costs_little_more_than_a_bare_one() -> None:
+    script = Path(__file__).parent.parent / "benchmarks" / "wsx_memory.py"
+    run = subprocess.run([sys.executable, str(script), "600"], capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
