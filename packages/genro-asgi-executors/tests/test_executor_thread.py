@@ -327,6 +327,28 @@ async def test_a_call_reports_its_progress(threads: Make) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_flood_of_reports_is_told_to_the_loop_now_and_then(
+    threads: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can read them all: the newest are kept, and the loop is not buried under them."""
+    loop = asyncio.get_running_loop()
+    told: list[object] = []
+    tell = loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *args: [told.append(args[0]), tell(*args)][1])
+
+    def flood() -> None:
+        for step in range(5000):
+            report(step / 5000)
+
+    job = threads(max_workers=1).run(flood)
+    while not job.lane.done:  # the loop has not looked at anything since
+        time.sleep(0.001)  # noqa: ASYNC251
+    seen = [progress.fraction async for progress in job]
+    assert seen == [step / 5000 for step in range(5000 - 256, 5000)]
+    assert len(told) == 2  # once for all the reports, once for the end
+
+
+@pytest.mark.asyncio
 async def test_two_who_listen_share_the_reports_and_both_end(threads: Make) -> None:
     pool, gate = threads(), Gate()
 

@@ -30,7 +30,7 @@ class WorkerThread(threading.Thread):
         """Bring a report of the running function to the loop its caller lives on."""
         if self.job is not None:
             with suppress(RuntimeError):  # the loop is closed, nobody listens
-                self.job.lane.loop.call_soon_threadsafe(self.job.advance, fraction, text)
+                self.job.advance_soon(fraction, text)
 
 
 class Crew:

@@ -70,6 +70,7 @@ class Job(asyncio.Future[R]):
     inflow: Inflow | None = None
     progress: Progress | None = None
     _updates: deque[Progress] | None = None
+    _telling: bool = False
     _listeners: "tuple[asyncio.Future[None], ...]" = ()
 
     def cancel(self, msg: Any = None) -> bool:
@@ -81,11 +82,25 @@ class Job(asyncio.Future[R]):
 
     def advance(self, fraction: float | None, text: str) -> None:
         """Note a report of the running function; to be called on the loop."""
+        self._note(fraction, text)
+        self.wake()
+
+    def advance_soon(self, fraction: float | None, text: str) -> None:
+        """The same from another thread: the loop is told once of all it has not looked at. RuntimeError if closed."""
+        self._note(fraction, text)
+        if not self._telling:
+            self._telling = True
+            self.get_loop().call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        self._telling = False  # first: what is noted from now on asks for another turn
+        self.wake()
+
+    def _note(self, fraction: float | None, text: str) -> None:
         self.progress = progress = Progress(fraction, text)
         if self._updates is None:
             self._updates = deque(maxlen=MAX_UPDATES)
         self._updates.append(progress)
-        self.wake()
 
     def wake(self, _: object = None) -> None:
         """Let whoever iterates look again: there is something new, or the end."""
