@@ -23,10 +23,11 @@ __all__ = ["dumps", "dumps_with", "loads", "quick_dumps"]
 
 # Bound once: a global name is cheaper than an attribute of a module, and every body pays for it.
 _loads, _dumps, _to_plain = orjson.loads, orjson.dumps, writing.to_plain
+_PASSTHROUGH = orjson.OPT_PASSTHROUGH_DATETIME
 
 # orjson up to 3.13 at least writes the microseconds of a time from 10000 to 99999 with five digits, which is another
 # time. Where it does, dates and times are ours to write; there is no option for times alone.
-_OPTIONS = 0 if _dumps(time(microsecond=10_000)) == b'"00:00:00.010000"' else orjson.OPT_PASSTHROUGH_DATETIME
+_OPTIONS = 0 if _dumps(time(microsecond=10_000)) == b'"00:00:00.010000"' else _PASSTHROUGH
 
 _SHORT_TIME = re.compile(rb'"[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{5}"')
 
@@ -78,16 +79,19 @@ def _check_integers(data: bytes, sample: bytes, at: int, step: int, run: bytes) 
         if at < 0:
             return
         middle = at * step
-        around = data[max(middle - 19, 0) : middle + 20]
-        if data[middle + 1 : middle + between].isdigit() and around.translate(_DIGITS).find(_RUN) >= 0:
+        if data[middle + 1 : middle + between].isdigit() and _is_run(data[max(middle - 19, 0) : middle + 20]):
             break
         at = sample.find(run, at + 1)
-    if data.translate(_DIGITS).find(_RUN) < 0:
+    if not _is_run(data):
         return
     for match in _INTEGERS.finditer(data):
         digits = match[1]
         if digits and (len(digits) > 20 or not INTEGER_MIN <= int(digits) <= INTEGER_MAX):
             raise JsonError(BIG_NUMBER, match.start())
+
+
+def _is_run(data: bytes) -> bool:
+    return data.translate(_DIGITS).find(_RUN) >= 0
 
 
 def _loads_within(data: bytes, max_depth: int) -> Any:
@@ -125,7 +129,7 @@ def dumps_with(value: Any, default: Callable[[Any], Any]) -> bytes:
     TypeError when `default` raises anything, and for what is out of the ordinary: keys that are not strings, integers
     beyond 64 bits, lone surrogates, more than 254 levels.
     """
-    return orjson.dumps(value, default, orjson.OPT_PASSTHROUGH_DATETIME)
+    return _dumps(value, default, _PASSTHROUGH)
 
 
 def _dumps_plainly(value: Any, default: Callable[[Any], Any]) -> bytes:
