@@ -294,6 +294,17 @@ def test_the_end_with_a_hundred_streams_open(new_site: Callable[..., Site]) -> N
     assert "Traceback" not in site.log.read_text()
 
 
+def test_a_client_that_does_not_read_delays_the_end_no_longer_than_the_grace(new_site: Callable[..., Site]) -> None:
+    site = new_site(server={"timeout_graceful": 1})
+    with site.wsx(max_queue=1) as wsx:
+        send(wsx, id="1", method="GET", path="/flood", query={"size": 100_000, "n": 2000}, credit=5000)
+        site.until(lambda: site.diary()["yielded"] > 5)
+        time.sleep(0.3)
+        started = time.monotonic()
+        assert site.stop() == 0
+        assert time.monotonic() - started < 3
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 def test_an_idle_connection_costs_little_more_than_a_bare_one() -> None:

@@ -190,11 +190,13 @@ async def test_what_is_said_in_one_turn_is_one_write() -> None:
     protocol.data_received(frame(b"a") + frame(b"b", 2) + frame(b"c" * 200))
     assert wire.written == b"\x81\x01a\x82\x01b\x81\x7e\x00\xc8" + b"c" * 200
     assert wire.writes == 1
-    protocol.write_frame(b"d" * 65536, True)
+    protocol.write_frame(b"d", True)
     assert wire.writes == 1
     await settle()
-    assert wire.written.endswith(b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00" + b"d" * 65536)
     assert wire.writes == 2
+    protocol.write_frame(b"e" * 65536, True)
+    assert wire.written.endswith(b"\x81\x01d\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00" + b"e" * 65536)
+    assert wire.writes == 3
     protocol.write_frame(b"last", True)
     protocol.data_received(frame(b"\x03\xe8", 8))
     assert wire.written.endswith(b"\x81\x04last\x88\x02\x03\xe8")

@@ -464,6 +464,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         for task in list(self._tasks):
             task.cancel()
         await self._wait_until(asyncio.get_running_loop().time() + 1.0)
+        self.websockets.wsx.abort()
 
     async def _wait_until(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()

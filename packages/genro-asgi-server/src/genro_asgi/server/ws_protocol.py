@@ -10,10 +10,8 @@ from genro_asgi.wsx.masking import apply_mask
 __all__ = ["GenroWebSocketProtocol", "attached"]
 
 _TEXT, _BINARY = 0x81, 0x82
-#: Bytes that are put together for one write.
-MAX_OUT = 64 * 1024
-# Bytes of a masked frame's head, by the length its second byte tells.
-_HEADS = [6] * 126 + [8, 14]
+#: Bytes that are put together for one write: the client reads the first answers while the next ones are made.
+MAX_OUT = 8 * 1024
 
 
 class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -103,19 +101,25 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _take(self, data: bytes) -> int:
         """Deal with all frames that are whole; how many bytes they were."""
-        position, size, sink, conn = 0, len(data), self.sink, self.conn
+        position, size, sink, conn, max_size = 0, len(data), self.sink, self.conn, self._max_size
         while size - position >= 2:
             first, second = data[position], data[position + 1]
-            length = second & 127
-            start = position + _HEADS[length]
-            if size < start and second >= 128:
-                break
-            if length == 126:
+            if second == 254:  # masked, and as long as most are
+                start = position + 8
+                if size < start:
+                    break
                 length = data[position + 2] << 8 | data[position + 3]
-            elif length == 127:
-                length = int.from_bytes(data[position + 2 : position + 10], "big")
-            if second < 128 or length > self._max_size:
-                # Against the rules: the library says how, and closes.
+            else:
+                length = second & 127
+                start = position + (14 if length == 127 else 6)
+                if second < 128:
+                    self._give_library(data[position:])  # not masked: the library says how that ends
+                    return size
+                if size < start:
+                    break
+                if length == 127:
+                    length = int.from_bytes(data[position + 2 : position + 10], "big")
+            if length > max_size:
                 self._give_library(data[position:])
                 return size
             end = start + length
@@ -131,7 +135,7 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
             else:
                 self._give_library(data[position:end])
             position = end
-            if self.stopped or not self.framing or self.transport.is_closing():
+            if self.stopped or not self.framing:
                 break
         return position
 
@@ -139,6 +143,9 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         if self._out:
             self.flush()  # what it answers comes behind
         super().data_received(data)
+        self._see_end()
+
+    def _see_end(self) -> None:
         if self.transport.is_closing():
             self.framing = self.free = False
 
@@ -147,6 +154,7 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         self.curr_msg_data_type = "text" if is_text else "bytes"
         self.frames = [payload]
         self.send_receive_event_to_app()
+        self._see_end()
 
     def _stop(self) -> None:
         if not self.stopped:

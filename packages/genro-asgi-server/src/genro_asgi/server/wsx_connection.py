@@ -154,17 +154,17 @@ class WsxConnection(WsxCalls):
 
     def write(self, frame: Frame) -> None:
         """Send a frame, now if the socket takes it without waiting, else behind those that wait already."""
-        if self._writer is not None:
-            assert self._queue is not None
-            self._queue.append(frame)
-            return
         protocol = self._protocol
-        if protocol is not None and protocol.free:
+        if protocol is not None and protocol.free and self._writer is None:
             protocol.write_frame(frame, frame[0] < 128)  # type: ignore[arg-type, operator]  # frames are bytes here
             self.session.sent(len(frame))
             return
         if self._lost or self._closed:
             self.session.sent(len(frame))
+            return
+        if self._writer is not None:
+            assert self._queue is not None
+            self._queue.append(frame)
             return
         # A send that does not wait ends at its first step: most do, and need no task.
         sending: Any = self._send(_message(frame))
@@ -246,6 +246,11 @@ class WsxConnection(WsxCalls):
             self.arm()
         if not self.tasks:
             self.ended()
+
+    def abort(self) -> None:
+        """Break off a socket that takes nothing any more, with what it has not taken."""
+        if self._writer is not None and self._protocol is not None:
+            self._protocol.transport.abort()
 
     def ended(self) -> None:
         """The last call has ended: what was said goes out, and while the server is going, so does the connection."""

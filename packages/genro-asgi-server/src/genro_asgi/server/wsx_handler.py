@@ -72,6 +72,11 @@ class WsxHandler:
         for connection in list(self.connections):
             connection.drain(grace)
 
+    def abort(self) -> None:
+        """Let go of clients that do not read; for the end, when the grace is over."""
+        for connection in list(self.connections):
+            connection.abort()
+
 
 def connection_limits(limits: Limits, max_in_flight: int | None) -> Limits:
     """The server's limits, with the number of calls in flight that the section `websocket` says."""
