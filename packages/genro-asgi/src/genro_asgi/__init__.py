@@ -92,6 +92,8 @@ if TYPE_CHECKING:
     from genro_asgi.server.dispatcher import Dispatcher
     from genro_asgi.server.server import AsgiServer
     from genro_asgi.server.server_config import ServerConfig
+    from genro_asgi.server.wsx_handler import WsxHandler
+    from genro_asgi.server.wsx_registry import WsxConnectionInfo, WsxRegistry
     from genro_asgi.staticfiles import StaticFiles
     from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
     from genro_asgi.websocket import WebSocket, WebSocketClose, WebSocketState
@@ -193,6 +195,9 @@ __all__ = [
     "WebSocketException",
     "WebSocketState",
     "WsRequest",
+    "WsxConnectionInfo",
+    "WsxHandler",
+    "WsxRegistry",
     "get_current_request",
     "hash_password",
     "headers_from_scope",
@@ -301,6 +306,9 @@ _HOMES = {
     "WebSocketException": "exceptions",
     "WebSocketState": "websocket",
     "WsRequest": "request",
+    "WsxConnectionInfo": "server.wsx_registry",
+    "WsxHandler": "server.wsx_handler",
+    "WsxRegistry": "server.wsx_registry",
     "get_current_request": "request",
     "hash_password": "authentication.basic",
     "headers_from_scope": "datastructures.headers",
