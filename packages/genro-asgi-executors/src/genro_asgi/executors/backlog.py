@@ -53,6 +53,12 @@ class Backlog:
             return False
         return True
 
+    def clear(self) -> None:
+        """Drop all jobs; no other thread is left that could be in the middle of something."""
+        self._opening = threading.Lock()
+        for queue in self._queues:
+            queue.clear()
+
     def _open(self, priority: int) -> deque[Job[Any]]:
         with self._opening:
             if len(self._levels) >= MAX_LEVELS:

@@ -9,6 +9,7 @@ from contextvars import copy_context
 from time import monotonic
 from types import AsyncGeneratorType, CoroutineType
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, cast, overload
+from weakref import WeakSet
 
 from genro_asgi.executors.backlog import Backlog
 from genro_asgi.executors.decorator import Offloaded, Runner, Streamed, refuse_async
@@ -30,6 +31,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 Overload = Literal["raise", "wait"]
+# The pools of this process: one that is forked off it has none of their threads, and must let go of their processes.
+_pools: "WeakSet[BaseExecutor]" = WeakSet()
 _ASYNC_RESULTS = frozenset({CoroutineType, AsyncGeneratorType})
 
 
@@ -74,6 +77,7 @@ class BaseExecutor(ABC):
         self._abandoned: set[Job[Any]] = set()
         self._tally = Tally()
         self._initialized = False
+        _pools.add(self)
 
     def _check(self, option: str, value: object, good: bool, allowed: str) -> None:
         if not good:
@@ -195,6 +199,13 @@ class BaseExecutor(ABC):
     async def warm_up(self) -> None:
         """Start every worker now, and wait until it is ready, rather than when calls come."""
 
+    def forget(self) -> None:
+        """Begin anew in a forked process: calls, threads and processes are those of the process before."""
+        self._live.clear()
+        self._abandoned.clear()
+        self._backlog.clear()
+        self._tally = Tally()
+
     async def _drain(self, deadline: float) -> None:
         """Wait until nothing is queued or runs, or the deadline (of the monotonic clock) has passed."""
         while (self.pending or self.busy) and monotonic() < deadline:  # noqa: ASYNC110
@@ -290,3 +301,12 @@ class BaseExecutor(ABC):
         finally:
             if pull.dismiss():
                 pull()
+
+
+def _forget_all() -> None:
+    for pool in list(_pools):
+        pool.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

@@ -113,6 +113,16 @@ class Crew:
         while self.idle:
             self.wake()
 
+    def forget(self, limit: int) -> None:
+        """Begin anew without threads, in a process that was forked off theirs."""
+        self.limit = limit
+        self.threads.clear()
+        self.idle.clear()
+        self._lock = threading.Lock()
+        pipe, self._pipe = self._pipe, None
+        for fd in pipe or ():
+            os.close(fd)  # the threads of the other process read there
+
     def _work(self, me: WorkerThread) -> None:
         if not self._initialized(me):
             return

@@ -177,6 +177,15 @@ class Fleet:
                     worker.kill()
             await asyncio.sleep(0.002)
 
+    def forget(self) -> None:
+        """Begin anew without workers, in a process that was forked off theirs."""
+        for worker in (*self.workers, *self.leaving):
+            worker.disown()
+        for group in (self.workers, self.idle, self.eager, self.leaving, self._waiting):
+            group.clear()
+        self.loop = None
+        self.ahead = self.lost = 0
+
     def _make_setup(self) -> bytes:
         initializer = None
         if self._initializer is not None:

@@ -131,6 +131,10 @@ class LocalExecutor(BaseExecutor):
             if not job.cancel() and not job.cancelled():
                 job.exception()  # a reader who left early does not want to hear of it
 
+    def forget(self) -> None:
+        super().forget()
+        self._fleet.forget()
+
     async def warm_up(self) -> None:
         if self.closed:
             self._refuse(self._tally)

@@ -201,6 +201,19 @@ class WorkerProcess:
         self._end_group()
         self._watch()
 
+    def disown(self) -> None:
+        """Close what a fork has copied: the process has to notice when the one that started it ends.
+
+        The loop is not told: it may share its selector with the other process.
+        """
+        self._sock.close()
+        for slot in self._slots:
+            slot.close()
+        for fd in (self._lifeline, self._exit_fd):
+            if fd is not None:
+                os.close(fd)
+        self._process.returncode = 0  # it is nobody's child here
+
     def _end_group(self) -> None:
         # It is not buried yet, so neither its number nor its group can belong to somebody else.
         for end in (os.killpg, os.kill):

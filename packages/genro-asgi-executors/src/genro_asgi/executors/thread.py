@@ -184,6 +184,14 @@ class ThreadExecutor(BaseExecutor):
         self._withdraw(job)
         job.lane.tally.cancelled += 1
 
+    def forget(self) -> None:
+        super().forget()
+        self._lock = threading.Lock()
+        self._lane = None
+        self._lanes.clear()
+        self.parked = 0
+        self._crew.forget(self.max_workers)
+
     async def warm_up(self) -> None:
         if self.closed:
             self._refuse(self._tally)
