@@ -19,15 +19,21 @@ from genro_asgi.jsoncodec.errors import (
 )
 from genro_asgi.jsoncodec.reading import as_bytes
 
-__all__ = ["dumps", "dumps_with", "loads", "quick_dumps"]
+__all__ = ["DATES_TO_DEFAULT", "dumps", "loads", "quick_dumps", "raw_dumps"]
 
 # Bound once: a global name is cheaper than an attribute of a module, and every body pays for it.
 _loads, _dumps, _to_plain = orjson.loads, orjson.dumps, writing.to_plain
-_PASSTHROUGH = orjson.OPT_PASSTHROUGH_DATETIME
+
+#: orjson's own function, to be called with a value, a `default` and an option: whoever writes small documents by the
+#: million cannot afford a wrapper. TypeError when `default` raises anything, and for what is out of the ordinary: keys
+#: that are not strings, integers beyond 64 bits, lone surrogates, more than 254 levels.
+raw_dumps = orjson.dumps
+#: The option with which dates and times are asked of `default` like any class JSON has nothing for.
+DATES_TO_DEFAULT = orjson.OPT_PASSTHROUGH_DATETIME
 
 # orjson up to 3.13 at least writes the microseconds of a time from 10000 to 99999 with five digits, which is another
 # time. Where it does, dates and times are ours to write; there is no option for times alone.
-_OPTIONS = 0 if _dumps(time(microsecond=10_000)) == b'"00:00:00.010000"' else _PASSTHROUGH
+_OPTIONS = 0 if _dumps(time(microsecond=10_000)) == b'"00:00:00.010000"' else DATES_TO_DEFAULT
 
 _SHORT_TIME = re.compile(rb'"[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{5}"')
 
@@ -55,15 +61,18 @@ def loads(data: bytes | bytearray | memoryview | str, max_depth: int = MAX_DEPTH
     # what everything else about a request takes.)
     size = len(body)
     if size < 768:
-        step, run = 4, b"00000"
+        step, run, between = 4, b"00000", 16
     elif size < 2048:
-        step, run = 10, b"00"
+        step, run, between = 10, b"00", 10
     else:
-        step, run = 6, b"000"
+        step, run, between = 6, b"000", 12
     sample = body[::step].translate(_DIGITS)
     at = sample.find(run)
     if at >= 0:
-        _check_integers(body, sample, at, step, run)
+        # Between the hits of such a number there are digits only: that settles a single hit, and most others.
+        middle = at * step
+        if body[middle + 1 : middle + between].isdigit() or sample.find(run, at + 1) >= 0:
+            _check_integers(body, sample, at, step, run)
     return value
 
 
@@ -73,7 +82,6 @@ def _openings(body: bytes, most: int) -> int:
 
 
 def _check_integers(data: bytes, sample: bytes, at: int, step: int, run: bytes) -> None:
-    # Between the hits of such a number there are digits only, which settles most hits; a look around it the others.
     between = step * (len(run) - 1)
     for _ in range(16):
         if at < 0:
@@ -121,15 +129,6 @@ def dumps(value: Any) -> bytes:
         return _dumps(value, _to_plain, _OPTIONS)
     except TypeError:
         return _dumps_rest(value)
-
-
-def dumps_with(value: Any, default: Callable[[Any], Any]) -> bytes:
-    """Like dumps, but dates and times are asked of `default` like any class JSON has nothing for.
-
-    TypeError when `default` raises anything, and for what is out of the ordinary: keys that are not strings, integers
-    beyond 64 bits, lone surrogates, more than 254 levels.
-    """
-    return _dumps(value, default, _PASSTHROUGH)
 
 
 def _dumps_plainly(value: Any, default: Callable[[Any], Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""dumps_with: the fast way for codecs that have types of their own."""
+"""raw_dumps: the fast way for codecs that have types of their own."""
 
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -17,7 +17,7 @@ def test_whatever_json_has_nothing_for_is_asked_for(value: Any) -> None:
         asked.append(item)
         return "said"
 
-    assert fast.dumps_with({"a": [value]}, default) == b'{"a":["said"]}'
+    assert fast.raw_dumps({"a": [value]}, default, fast.DATES_TO_DEFAULT) == b'{"a":["said"]}'
     assert asked == [value]
 
 
@@ -28,7 +28,7 @@ def refuse(item: Any) -> Any:
 @pytest.mark.parametrize("value", [{1: 2}, 2**64, "\ud800", Decimal(1), [[]] * 2 + [{"a": date(2025, 1, 1)}]])
 def test_what_is_out_of_the_ordinary_is_a_type_error(value: Any) -> None:
     with pytest.raises(TypeError):
-        fast.dumps_with(value, refuse)
+        fast.raw_dumps(value, refuse, fast.DATES_TO_DEFAULT)
 
 
 def test_depth_is_bounded() -> None:
@@ -36,4 +36,4 @@ def test_depth_is_bounded() -> None:
     for _ in range(300):
         value = [value]
     with pytest.raises(TypeError):
-        fast.dumps_with(value, refuse)
+        fast.raw_dumps(value, refuse, fast.DATES_TO_DEFAULT)
