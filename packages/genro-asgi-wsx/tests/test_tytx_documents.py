@@ -24,8 +24,8 @@ PRICE = {"p": Decimal("9.90"), "d": date(2025, 1, 15), "n": 1}
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways out: one pass of orjson, and the careful copy that stands in for it."""
     if request.param == "stdlib":
-        monkeypatch.setattr(codec, "_dumps_with", None)
-    elif codec._dumps_with is None:
+        monkeypatch.setattr(codec, "_dumps", None)
+    elif codec._dumps is None:
         pytest.skip("orjson is not installed")
     return str(request.param)
 
@@ -398,11 +398,11 @@ def test_every_document_comes_back(value: Any) -> None:
         assert from_tytx(text, transport) == value  # type: ignore[arg-type]
     assert decode(encode(value)) == value
     fast = encode(value)
-    codec_fast, codec._dumps_with = codec._dumps_with, None
+    codec_fast, codec._dumps = codec._dumps, None
     try:
         assert encode(value) == fast
     finally:
-        codec._dumps_with = codec_fast
+        codec._dumps = codec_fast
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
@@ -430,4 +430,4 @@ def test_a_stack_that_runs_out_while_writing_is_a_refusal() -> None:
 
 def test_without_orjson_there_is_no_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("genro_asgi.jsoncodec.engine", "stdlib")
-    assert runpy.run_path(codec.__file__)["_dumps_with"] is None
+    assert runpy.run_path(codec.__file__)["_dumps"] is None

@@ -14,9 +14,10 @@ __all__ = ["Transport", "decode", "encode", "encode_text", "from_tytx", "read_te
 
 Transport = Literal["json", "msgpack", "xml"]
 
-_dumps_with: Callable[[Any, Callable[[Any], Any]], bytes] | None = None
+_dumps: Callable[[Any, Callable[[Any], Any], int], bytes] | None = None
+_OPTION = 0
 if engine == "orjson":
-    from genro_asgi.jsoncodec.fast import dumps_with as _dumps_with
+    from genro_asgi.jsoncodec.fast import DATES_TO_DEFAULT as _OPTION, raw_dumps as _dumps
 
 
 def encode(value: Any, transport: Transport | None = None, *, types: TypeTable = DEFAULT_TYPES) -> bytes:
@@ -39,12 +40,12 @@ def encode(value: Any, transport: Transport | None = None, *, types: TypeTable =
 
 def encode_text(value: Any, types: TypeTable, careful: Callable[[Any, TypeTable], Any]) -> bytes:
     """A document in one pass where that is safe; where it is not, what `careful` makes of it is written instead."""
-    if _dumps_with is None or types.shadows_native:
+    if _dumps is None or types.shadows_native:
         return _encode_copy(value, types, careful)
-    writers = types.json_writers
     typed = 0
 
-    def default(item: Any) -> Any:
+    # What it needs it has as defaults: made for every document, it is cheaper so than with cells.
+    def default(item: Any, types: TypeTable = types, writers: dict[type, Any] = types.json_writers) -> Any:
         nonlocal typed
         typed += 1
         kind = type(item)
@@ -57,7 +58,7 @@ def encode_text(value: Any, types: TypeTable, careful: Callable[[Any, TypeTable]
         return writer(item)
 
     try:
-        body = _dumps_with(value, default)
+        body = _dumps(value, default, _OPTION)
     except TypeError:  # the careful way can do more, or says what is wrong and where
         return _encode_copy(value, types, careful)
     if not typed:
@@ -125,7 +126,7 @@ def decode(
     """
     if transport is not None:
         return _decode_as(data, transport, types, max_depth)
-    body = data if isinstance(data, bytes) else _utf8(data)
+    body = data if type(data) is bytes else _utf8(data)
     tail = body[-1:]
     if tail == b"}" or tail == b"]":  # plain JSON: nothing to look for
         try:
@@ -154,7 +155,7 @@ def _decode_as(data: str | bytes, transport: str, types: TypeTable, max_depth: i
     raise _unknown(transport)
 
 
-def _utf8(data: str | bytearray | memoryview) -> bytes:
+def _utf8(data: str | bytes | bytearray | memoryview) -> bytes:
     try:
         return data.encode() if isinstance(data, str) else bytes(data)
     except UnicodeEncodeError:
