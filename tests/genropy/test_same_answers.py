@@ -282,4 +282,4 @@ def test_the_database(ours: Served) -> None:
 def test_the_server_tells_of_itself(ours: Served) -> None:
     answer = ask(ours, "GET", "/_server/info")
     assert answer.status == 200
-    assert json.loads(answer.body)["transports"] == ["http"]
+    assert json.loads(answer.body)["transports"] == ["http", "websocket"]
