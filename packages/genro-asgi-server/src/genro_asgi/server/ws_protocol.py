@@ -7,11 +7,13 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from genro_asgi.wsx.masking import apply_mask
 
-__all__ = ["GenroWebSocketProtocol", "attached"]
+__all__ = ["GenroWebSocketProtocol"]
 
 _TEXT, _BINARY = 0x81, 0x82
 #: Bytes that are put together for one write: the client reads the first answers while the next ones are made.
 MAX_OUT = 8 * 1024
+#: Seconds for which a connection that was closed for what its client sent is read on.
+LINGER = 1.0
 
 
 class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -28,6 +30,8 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
     #: Whether `write_frame` may be called.
     free = False
     stopped = False
+    #: Whether the socket was closed for what the client sent, and what else it sends is thrown away.
+    lingering = False
     #: Whether what came is being looked at: what is said meanwhile goes out after that, all in one.
     reading = False
 
@@ -82,7 +86,8 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         """Take frames apart; what is not whole waits."""
         if not self.framing:
-            super().data_received(data)
+            if not self.lingering:
+                super().data_received(data)
             return
         if self._buffer:
             data = self._buffer = self._buffer + data
@@ -146,8 +151,24 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         self._see_end()
 
     def _see_end(self) -> None:
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self.lingering:
             self.framing = self.free = False
+
+    def handle_parser_exception(self) -> None:
+        """Close for what breaks the rules, and go on reading for a moment.
+
+        With bytes nobody has read TCP resets a connection that is closed, and the client would never learn why.
+        """
+        close = self.conn.close_sent
+        assert close is not None
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = self.lingering = True
+        self.stop_keepalive()
+        self.close_timer = self.loop.call_later(LINGER, self.transport.close)
+        if self.read_paused or self.stopped:
+            self.read_paused = self.stopped = False
+            self.transport.resume_reading()
 
     def _deliver(self, is_text: bool, payload: bytes) -> None:
         """uvicorn's own way: it looks whether a text is UTF-8, and stops reading until it is asked for more."""
@@ -177,6 +198,7 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
             except UnicodeDecodeError:
                 self.conn.send_close(1007)
                 self.handle_parser_exception()
+                self._see_end()
                 return
         if not self.sink(is_text, payload):
             self._stop()
@@ -233,10 +255,3 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         self._buffer = b""
         self._out.clear()
         super().connection_lost(exc)
-
-
-def attached(receive: Any, send: Any) -> GenroWebSocketProtocol | None:
-    """The protocol behind two ASGI channels, None where it is another one or something stands in between."""
-    protocol: Any = getattr(receive, "__self__", None)
-    direct = isinstance(protocol, GenroWebSocketProtocol) and getattr(send, "__self__", None) is protocol
-    return protocol if direct and protocol.framing else None

@@ -9,15 +9,15 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from genro_asgi.exceptions import WebSocketDisconnect
-from genro_asgi.server.ws_protocol import attached
 from genro_asgi.server.wsx_calls import WsxCalls
 from genro_asgi.websocket import WebSocket
 from genro_asgi.wsx.session import Frame, Session
 
 if TYPE_CHECKING:
+    from genro_asgi.server.ws_protocol import GenroWebSocketProtocol
     from genro_asgi.server.wsx_handler import WsxHandler
 
-__all__ = ["WsxConnection"]
+__all__ = ["WsxConnection", "protocol_behind"]
 
 logger = logging.getLogger("genro_asgi")
 
@@ -36,7 +36,7 @@ class WsxConnection(WsxCalls):
     ) -> None:
         limits = handler.limits
         #: The protocol under our own run(), which takes and gives bytes without ASGI in between.
-        self._protocol = attached(websocket.asgi_receive, websocket.asgi_send)
+        self._protocol = protocol_behind(websocket.asgi_receive, websocket.asgi_send)
         session = Session(
             "server",
             text=str if self._protocol is None else bytes,
@@ -280,6 +280,14 @@ class _Rest:
                     blocker = self._coroutine.send(value)
                 except StopIteration as end:
                     return end.value
+
+
+def protocol_behind(receive: Any, send: Any) -> "GenroWebSocketProtocol | None":
+    """Our own protocol behind two ASGI channels; None where it is another one, or something stands in between."""
+    # It is told by what it has: under other servers uvicorn is never imported.
+    protocol = getattr(receive, "__self__", None)
+    direct = getattr(protocol, "framing", False) is True and getattr(send, "__self__", None) is protocol
+    return protocol if direct else None
 
 
 def _message(frame: Frame) -> dict[str, Any]:
