@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from genro_asgi.limits import Limits
 from genro_asgi.wsx.codec import as_message
 from genro_asgi.wsx.connection import Connection, Handler
-from genro_asgi.wsx.errors import WsxCallError
+from genro_asgi.wsx.errors import WsxCallError, missing_extra
 from genro_asgi.wsx.kinds import BINARY, TYPED_TEXT, Response
 from genro_asgi.wsx.outgoing import Outgoing
 from genro_asgi.wsx.parsing import ParsedMessage
@@ -20,9 +20,12 @@ from genro_asgi.wsx.pump import iterate, send_chunks
 from genro_asgi.wsx.session import FEATURES, Session
 from genro_asgi.wsx.streams import WINDOW
 
-from websockets.asyncio.client import connect as open_socket  # isort: skip  (connection.py says what is missing)
-from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException  # isort: skip
-from websockets.typing import Subprotocol  # isort: skip
+try:
+    from websockets.asyncio.client import connect as open_socket
+    from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+    from websockets.typing import Subprotocol
+except ImportError as error:
+    raise missing_extra("websockets", "client") from error
 
 __all__ = ["Auth", "Client", "WsxCallError", "connect"]
 
