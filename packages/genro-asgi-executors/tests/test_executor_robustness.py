@@ -578,6 +578,7 @@ async def test_the_signals_of_a_shutdown_do_not_end_a_worker(processes: Make) ->
 
 SCRIPT = """
 import asyncio, os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a terminal that was left may have it ignored
 sys.path.insert(0, {jobs!r})
 import offload_jobs as jobs
 from genro_asgi.executors import LocalExecutor
