@@ -13,6 +13,7 @@ import atheris
 
 with atheris.instrument_imports(include=["genro_asgi.wsx"]):
     from genro_asgi.limits import Limits
+    from genro_asgi.wsx.batch import MOST_TAKEN
     from genro_asgi.wsx.errors import WsxError
     from genro_asgi.wsx.session import Session
 
@@ -24,9 +25,12 @@ MARK = b"\xff\xfe"
 def feed(data: bytes) -> None:
     """One round: frames that are parted by a mark; the first byte of each says what is done besides."""
     session = Session(limits=LIMITS, legacy=data[:1] == b"L", heartbeat=10.0)
+    session.features = frozenset({"batch"})
     session.call("POST", "/asked", 1, now=0.0, stream=True, credit=2, id="1")
     calls: list[Any] = []
     for now, frame in enumerate(data.split(MARK)):
+        if session.paused:
+            break
         choice, frame = frame[:1], frame[1:]
         call = session.receive(_text(frame) if choice < b"\x80" else frame, float(now))
         while call is not None:
@@ -35,7 +39,7 @@ def feed(data: bytes) -> None:
         _answer(session, calls, choice)
         if session.due <= now:
             session.tick(float(now))
-        assert len(session.backlog) <= 2 * LIMITS.ws_in_flight
+        assert len(session.backlog) < LIMITS.ws_in_flight + MOST_TAKEN
         assert session.running <= LIMITS.ws_in_flight
         assert session.streams <= LIMITS.ws_streams
     _end(session, calls)
@@ -82,8 +86,10 @@ def seeds() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="fuzz-wsx-session-"))
     for number, case in enumerate(json.loads((VECTORS / "session.json").read_text(encoding="utf-8"))):
         frames = [json.dumps(step["in"]) if "in" in step else step.get("in_text") for step in case["steps"]]
-        data = MARK.join(bytes([number % 4]) + frame.encode() for frame in frames if frame)
-        if data:
+        given = [frame for frame in frames if frame]
+        if given:
+            parts = [*given, f"[{','.join(given)}]"]
+            data = MARK.join(bytes([number % 4]) + frame.encode() for frame in parts)
             (folder / f"session-{number}").write_bytes(data)
     return folder
 
