@@ -24,6 +24,7 @@ from genro_asgi.wsx.incoming import Incoming
 from genro_asgi.wsx.session import Frame, Session
 
 if TYPE_CHECKING:
+    from genro_asgi.server.ws_protocol import GenroWebSocketProtocol
     from genro_asgi.server.wsx_handler import WsxHandler
 
 __all__ = ["WsxCalls"]
@@ -46,14 +47,24 @@ _CANCELLED: dict[str, Callable[[], HTTPException]] = {
 class WsxCalls:
     """Runs each call in a task of its own, with a context of its own."""
 
-    __slots__ = ("auth", "auth_tags", "handler", "id", "loop", "scope", "session", "tasks", "wakes_at", "websocket")
+    __slots__ = (
+        "auth", "auth_tags", "handler", "id", "loop", "protocol", "scope", "session", "tasks", "wakes_at", "websocket",
+    )  # fmt: skip
 
     def __init__(
-        self, handler: "WsxHandler", websocket: WebSocket, session: Session, auth: dict[str, Any] | None, id: str
+        self,
+        handler: "WsxHandler",
+        websocket: WebSocket,
+        protocol: "GenroWebSocketProtocol | None",
+        session: Session,
+        auth: dict[str, Any] | None,
+        id: str,
     ) -> None:
         self.handler, self.websocket, self.session, self.id = handler, websocket, session, id
         self.scope = websocket.scope
         self.loop = asyncio.get_running_loop()
+        #: The protocol under our own run(), which takes and gives bytes without ASGI in between.
+        self.protocol = protocol
         #: How many calls are being answered; what waits for events is none of them.
         self.tasks = 0
         #: When the clock of the session is looked at next.
@@ -156,7 +167,13 @@ class WsxCalls:
         # Both lead back to the request, by way of the call and of the task's context: nothing is left to a collector.
         call.on_cancel = request.task = None
         self.handler.live.pop(request, None)
-        self._over(call)
+        session, protocol = self.session, self.protocol
+        if session.backlog or session.draining:
+            self._over(call)
+            return
+        self.tasks -= 1
+        if protocol is not None and not (self.tasks or protocol.reading):
+            protocol.flush()
 
     async def _answer(self, request: MsgRequest, call: Incoming, work: Any) -> None:
         error: BaseException | None = None

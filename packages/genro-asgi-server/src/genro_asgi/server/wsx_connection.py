@@ -29,17 +29,16 @@ class WsxConnection(WsxCalls):
     """The life of a socket from its accept to its end."""
 
     # A server has thousands of these, most of them idle.
-    __slots__ = ("_closed", "_lost", "_protocol", "_queue", "_reader", "_resumed", "_send", "_timer", "_writer")
+    __slots__ = ("_closed", "_lost", "_queue", "_reader", "_resumed", "_send", "_timer", "_writer")
 
     def __init__(
         self, handler: "WsxHandler", websocket: WebSocket, auth: dict[str, Any] | None, id: str, *, legacy: bool
     ) -> None:
         limits = handler.limits
-        #: The protocol under our own run(), which takes and gives bytes without ASGI in between.
-        self._protocol = protocol_behind(websocket.asgi_receive, websocket.asgi_send)
+        protocol = protocol_behind(websocket.asgi_receive, websocket.asgi_send)
         session = Session(
             "server",
-            text=str if self._protocol is None else bytes,
+            text=str if protocol is None else bytes,
             limits=limits,
             legacy=legacy,
             default_timeout=limits.handler_timeout,
@@ -47,7 +46,7 @@ class WsxConnection(WsxCalls):
             identity=None if auth is None else auth.get("identity"),
         )
         session.hello = handler.hello
-        super().__init__(handler, websocket, session, auth, id)
+        super().__init__(handler, websocket, protocol, session, auth, id)
         self._send = websocket.asgi_send
         #: Frames that wait for the socket; made when it is slow for the first time.
         self._queue: deque[Frame | tuple[int, str]] | None = None
@@ -78,8 +77,8 @@ class WsxConnection(WsxCalls):
 
     async def _read(self) -> None:
         receive = self.websocket.asgi_receive
-        if self._protocol is not None:
-            self._protocol.attach(self._take)
+        if self.protocol is not None:
+            self.protocol.attach(self._take)
         while True:
             message = await receive()
             if message["type"] != "websocket.receive":
@@ -112,8 +111,8 @@ class WsxConnection(WsxCalls):
         self._resumed = None
 
     def _resume(self) -> None:
-        if self._protocol is not None:
-            self._protocol.read_on()
+        if self.protocol is not None:
+            self.protocol.read_on()
         if self._resumed is not None:
             self._resumed.set()
 
@@ -147,14 +146,14 @@ class WsxConnection(WsxCalls):
         session = self.session
         if self._lost or self._closed or session.queued + len(text) > session.limits.ws_queue:
             return False
-        frame = text if self._protocol is None else text.encode()
+        frame = text if self.protocol is None else text.encode()
         session.count(frame)
         self.write(frame)
         return True
 
     def write(self, frame: Frame) -> None:
         """Send a frame, now if the socket takes it without waiting, else behind those that wait already."""
-        protocol = self._protocol
+        protocol = self.protocol
         if protocol is not None and protocol.free and self._writer is None:
             protocol.write_frame(frame, frame[0] < 128)  # type: ignore[arg-type, operator]  # frames are bytes here
             self.session.sent(len(frame))
@@ -249,13 +248,13 @@ class WsxConnection(WsxCalls):
 
     def abort(self) -> None:
         """Break off a socket that takes nothing any more, with what it has not taken."""
-        if self._writer is not None and self._protocol is not None:
-            self._protocol.transport.abort()
+        if self._writer is not None and self.protocol is not None:
+            self.protocol.transport.abort()
 
     def ended(self) -> None:
         """The last call has ended: what was said goes out, and while the server is going, so does the connection."""
-        if self._protocol is not None and not self._protocol.reading:
-            self._protocol.flush()
+        if self.protocol is not None and not self.protocol.reading:
+            self.protocol.flush()
         if self.session.draining:
             self.close(1012, "The server is shutting down.")
 
