@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
@@ -170,3 +171,11 @@ def test_blocking_client_where_nobody_is(served: Served) -> None:
     with pytest.raises(WsxCallError), connect(served.url, auth={"token": "x"}) as wsx:
         wsx.get("/nowhere")
     assert threading.active_count() == before
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("genro_asgi.wsx.client", "genro_asgi.wsx.connection"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "websockets.asyncio.connection", None)
+    assert main(["call", "ws://127.0.0.1:1", "/x"]) == 1
+    assert capsys.readouterr().err == 'websockets is not installed; run: pip install "genro-asgi-wsx[client]".\n'
