@@ -434,6 +434,18 @@ async def test_ten_slow_calls_do_not_delay_a_ping() -> None:
         assert (await wsx.next())["id"] == "w14"
 
 
+@pytest.mark.asyncio
+async def test_calls_that_waited_begin_one_after_the_other() -> None:
+    async with connected(make(websocket={"max_in_flight": 400})) as wsx:
+        for n in range(400):
+            await wsx.send(id=f"w{n}", method="GET", path="/wait")
+        for n in range(399):  # one more, and nothing would be read until there is a place
+            await wsx.send(id=f"e{n}", method="POST", path="/echo", data=n)
+        await wsx.send(method="POST", path="/_wsx/cancel", data={"id": "w0"})
+        assert (await wsx.next())["id"] == "w0"
+        assert [(await wsx.next())["data"] for _ in range(399)] == list(range(399))
+
+
 @pytest.mark.parametrize(
     ("frame", "id", "status", "code"),
     [

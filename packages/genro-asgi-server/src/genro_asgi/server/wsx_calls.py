@@ -48,7 +48,8 @@ class WsxCalls:
     """Runs each call in a task of its own, with a context of its own."""
 
     __slots__ = (
-        "auth", "auth_tags", "handler", "id", "loop", "protocol", "scope", "session", "tasks", "wakes_at", "websocket",
+        "auth", "auth_tags", "handler", "id", "loop", "protocol", "scope", "session", "starting", "tasks", "wakes_at",
+        "websocket",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class WsxCalls:
         self.protocol = protocol
         #: How many calls are being answered; what waits for events is none of them.
         self.tasks = 0
+        self.starting = False
         #: When the clock of the session is looked at next.
         self.wakes_at = math.inf
         self.know(auth)
@@ -127,9 +129,15 @@ class WsxCalls:
 
     def start_waiting(self) -> None:
         """Begin those calls that waited for a place, as far as there is one now."""
+        if self.starting:
+            return  # what is begun here may have ended at once, and asks for the next one itself: one loop is enough
+        self.starting = True
         session = self.session
-        while session.backlog and (call := session.next_call(self.loop.time())) is not None:
-            self.start(call)
+        try:
+            while session.backlog and (call := session.next_call(self.loop.time())) is not None:
+                self.start(call)
+        finally:
+            self.starting = False
 
     async def _enter(self, request: MsgRequest) -> Any:
         """The value of a call that is more than a path: hooks first, then the whole way through the dispatcher."""

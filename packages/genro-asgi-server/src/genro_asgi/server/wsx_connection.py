@@ -112,7 +112,7 @@ class WsxConnection(WsxCalls):
 
     def _resume(self) -> None:
         if self.protocol is not None:
-            self.protocol.read_on()
+            self.loop.call_soon(self.protocol.read_on)  # not from inside the session, which it gives messages to
         if self._resumed is not None:
             self._resumed.set()
 
