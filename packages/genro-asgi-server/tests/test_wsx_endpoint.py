@@ -873,15 +873,17 @@ async def test_draining_says_goodbye_and_lets_calls_end() -> None:
             await wsx.send(id="1", method="POST", path="/finish")
             await wsx.send(id="2", method="GET", path="/wait")
             await until(lambda: len(server.request_registry) == 3)
-            drained = asyncio.ensure_future(server.drain(0.3))
+            drained = asyncio.ensure_future(server.drain(1))
             for one in (Wsx(idle), wsx):
                 goaway = await one.next()
-                assert (goaway["method"], goaway["path"], goaway["data"]["grace_ms"]) == ("POST", "/_wsx/goaway", 300)
+                assert (goaway["method"], goaway["path"], goaway["data"]["grace_ms"]) == ("POST", "/_wsx/goaway", 1000)
             await until(lambda: idle.close_code == raw.close_code == 1012)
             assert busy.close_code is None
-            refused = await wsx.call("/echo", 1)
+            await wsx.send(id="3", method="POST", path="/echo", data=1)
+            answers = {answer["id"]: answer for answer in [await wsx.next(), await wsx.next()]}
+            refused = answers["3"]
             assert (refused["status"], refused["data"]["code"], refused["data"]["retry"]) == (503, "DRAINING", True)
-            assert (await wsx.next())["id"] == "1"
+            assert answers["1"]["status"] == 200
             await drained
             assert busy.close_code == 1012
         with pytest.raises(WebSocketDenied) as denied:
