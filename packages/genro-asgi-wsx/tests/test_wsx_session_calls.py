@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -395,3 +396,13 @@ def test_silent_peer_is_pinged_then_given_up() -> None:
     assert session.closing is None
     session.tick(165.0)
     assert session.closing == (1011, "no answer to a ping")
+
+
+@pytest.mark.parametrize("frame", [b"\xff\x00", b"\x80", b"\x81\xa2id\xa17"])
+def test_binary_junk_is_answered_without_messagepack_too(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "msgpack", None)
+    session = Session("server")
+    assert session.receive(frame, 0.0) is None
+    (answer,) = session.take()
+    assert isinstance(answer, str)
+    assert json.loads(answer)["status"] in (400, 501)

@@ -267,8 +267,12 @@ class Session(Calling):
         if isinstance(data, str):
             form = TEXT if data.startswith("WSX://") else _UNPREFIXED
         else:
-            form = TEXT if data[:1] == b"W" else BINARY if data[:1] >= b"\x80" and error.status != 501 else _UNPREFIXED
-        self.say({"id": error.id, "status": error.status, "data": error.data()}, form)
+            form = TEXT if data[:1] == b"W" else BINARY if data[:1] >= b"\x80" else _UNPREFIXED
+        answer = {"id": error.id, "status": error.status, "data": error.data()}
+        try:
+            self.say(answer, form)
+        except ImportError:
+            self.say(answer, _UNPREFIXED)  # MessagePack is an extra, and not here
 
     def refuse(self, fields: dict[str, Any], form: Form, status: int, text: str, code: str | None = None) -> None:
         """Answer a message that is not run with an error, if it is one that is answered."""
