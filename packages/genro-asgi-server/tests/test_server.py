@@ -625,6 +625,7 @@ async def test_databases_are_found_by_name() -> None:
         async def which(self, request: Any) -> str:
             assert request.db is self.db
             assert request.ctx.db is request.db
+            assert self.ctx is request.ctx
             return "found"
 
     server = AsgiServer()
@@ -633,6 +634,7 @@ async def test_databases_are_found_by_name() -> None:
     async with AsyncClient(server) as client:
         assert (await client.get("/asks/which")).text == "found"
     assert closed == [1]
+    assert server.ctx is None
     with pytest.raises(KeyError, match="registered: main"):
         server.get_db("other")
 

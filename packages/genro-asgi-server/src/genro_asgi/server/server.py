@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from genro_routes import Router, RoutingClass, Section
+from genro_routes import Router, RoutingClass, RoutingContext, Section
 
 from genro_asgi.authentication.basic import BasicAuthMixin
 from genro_asgi.binder import AsgiServerEnabler, ServerBinder
@@ -384,6 +384,17 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     def make_context(self, request: BaseRequest) -> AsgiContext:
         """The execution context of a request."""
         return AsgiContext(request)
+
+    @property
+    def ctx(self) -> RoutingContext | None:
+        """What the running handler may reach for; `self.ctx` of an application or a router below leads here too."""
+        request = current_request.get()
+        context: RoutingContext | None = vars(self).get("_ctx") if request is None else request.ctx
+        return context
+
+    @ctx.setter
+    def ctx(self, value: RoutingContext | None) -> None:
+        self._ctx = value
 
     def executor(self, name: str, executor_type: str | None = None, **options: Any) -> BaseExecutor:
         """A named pool, made on first use and used as a decorator: `pdf = server.executor("pdf", max_workers=2)`.
