@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from genro_asgi.exceptions import HTTPNotFound
+from genro_asgi.middleware.base import Middleware
 from genro_asgi.routing import route
 from genro_asgi.server.server import AsgiServer
 from genro_asgi.testing import LifespanManager, make_scope
@@ -174,3 +175,16 @@ async def test_a_failure_before_the_first_piece_is_a_500() -> None:
     messages = await exchange(Pieces(), "/disk_fails")
     assert messages[0]["status"] == 500
     assert b"disk" not in body_of(messages)
+
+
+@pytest.mark.asyncio
+async def test_a_hook_may_answer_with_a_generator() -> None:
+    class Early(Middleware):
+        name = "early"
+
+        def before(self, request: Any) -> Any:
+            return (piece for piece in ("ear", "ly"))
+
+    server = Pieces()
+    server._set_middleware([*server.middleware, Early(server)])
+    assert body_of(await exchange(server, "/table")) == b"early"

@@ -221,7 +221,8 @@ class Dispatcher:
                 value = await value
                 if self.transport == "http":
                     request.response.append_header("vary", "Accept")
-        if value.__class__ in _GENERATORS and request.endpoint.media_type != EVENT_STREAM:
+        endpoint = request.endpoint  # a hook may have answered before there was one
+        if value.__class__ in _GENERATORS and (endpoint is None or endpoint.media_type != EVENT_STREAM):
             value = await begin(value, self.server.handlers.run)
         response = self.to_response(request, value)
         return await self.run_after(request, response) if self.after else response

@@ -30,15 +30,13 @@ from genro_asgi.request import (
 )
 from genro_asgi.response import Response, StreamingResponse, error_response
 from genro_asgi.server.dispatcher import EVENT_STREAM, NOT_FOUND, Dispatcher
+from genro_asgi.server.eager import task_of
 from genro_asgi.server.routes import RouteTable
 from genro_asgi.server.sweeper import Sweeper
 from genro_asgi.types import Receive, Scope, Send
 
 __all__ = ["HttpEndpoint"]
 
-# Up to Python 3.13 asyncio.current_task() is a function around this dictionary, and costs five times as much.
-_tasks: Any = getattr(asyncio.tasks, "_current_tasks", None)
-task_of: Callable[[Any], "asyncio.Task[Any] | None"] = asyncio.current_task if _tasks is None else _tasks.get
 set_current, reset_current = current_request.set, current_request.reset
 new_request: Callable[[type[HttpRequest]], HttpRequest] = object.__new__
 
