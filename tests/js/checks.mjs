@@ -165,6 +165,23 @@ export const checks = {
     equal(await slow, "waited");
   },
 
+  async "calls of one moment share frames"({ connect, WebSocket }) {
+    const frames = [];
+    const wsx = await connect({ WebSocket: class extends WebSocket {
+      send(frame) {
+        frames.push(frame);
+        super.send(frame);
+      }
+    } });
+    const calls = [...Array(50).keys()].map((n) => wsx.post("/echo", n));
+    const items = all(wsx.stream("/count", { n: 3 }));
+    const refused = fails(wsx.get("/refuse"), { status: 403 });
+    equal(await Promise.all(calls), [...Array(50).keys()]);
+    equal(await items, [0, 1, 2]);
+    await refused;
+    equal([wsx.features.includes("batch"), frames.length], [true, 3]);
+  },
+
   async "a stream"({ wsx }) {
     equal(await all(wsx.stream("/count", { n: 100 })), [...Array(100).keys()]);
     equal(await all(wsx.stream("/count", { n: 0 })), []);

@@ -8,7 +8,7 @@ let ahead = 0;
 performance.now = ((real) => () => real.call(performance) + ahead)(performance.now);
 Math.random = () => 0.5;
 
-const { WsxClient, decode, encode } = await import(process.argv[2]);
+const { Session, WsxClient, decode, encode } = await import(process.argv[2]);
 
 async function settle() {
   for (let turn = 0; turn < 10; turn += 1) await new Promise(setImmediate);
@@ -21,11 +21,12 @@ async function pass(ms) {
 }
 
 /** Both ends of sockets: what clients send is kept, what the server says is given to them. */
-function network({ hello = {}, refuses = () => false } = {}) {
+function network({ hello = {}, refusal, refuses = () => false } = {}) {
   const sockets = [];
   class FakeSocket {
     readyState = 0;
     bufferedAmount = 0;
+    frames = [];
     sent = [];
 
     constructor(url, protocol) {
@@ -39,9 +40,15 @@ function network({ hello = {}, refuses = () => false } = {}) {
     }
 
     send(text) {
-      const { fields } = decode(text);
+      this.frames.push(text);
+      const batch = /^WSX:\/\/\[(.*)\]::JS$/s.exec(text)?.[1];
+      if (batch) this.sent.push(...JSON.parse(`[${batch}]`));
+      else this.#take(decode(text).fields);
+    }
+
+    #take(fields) {
       this.sent.push(fields);
-      if (fields.path === "/_wsx/hello") this.say({ id: fields.id, status: 200, data: { v: 1, identity: null, ...hello } });
+      if (fields.path === "/_wsx/hello") this.say({ id: fields.id, status: 200, data: { v: 1, identity: null, ...hello }, ...refusal });
     }
 
     say(fields) {
@@ -81,9 +88,68 @@ const cases = {
     const client = await connected(net, { auth: { token: "t" } });
     const [{ url, protocol, sent: [{ method, path, data }] }] = net.sockets;
     assert.deepEqual([url, protocol, method, path], ["ws://127.0.0.1/x", "wsx.1", "POST", "/_wsx/hello"]);
-    assert.deepEqual(data, { v: 1, features: ["stream", "credit", "cancel", "sub"], auth: { token: "t" } });
+    assert.deepEqual(data, { v: 1, features: ["stream", "credit", "cancel", "sub", "batch"], auth: { token: "t" } });
     assert.deepEqual([client.identity, client.limits, client.features], ["ada", { message: 5 }, ["sub"]]);
     client.close();
+  },
+
+  async "an older server, which knows no hello"() {
+    const net = network({ refusal: { status: 404, data: { error: "There is no /_wsx/hello.", code: "NOT_FOUND" } } });
+    const client = await connected(net);
+    assert.deepEqual([client.state, client.identity, client.features], ["open", null, []]);
+    client.close();
+  },
+
+  async "calls of one moment share frames"() {
+    const net = network({ hello: { features: ["batch"] } });
+    const client = await connected(net);
+    const [{ frames, sent }] = net.sockets;
+    const calls = Array.from({ length: 40 }, (_, n) => client.post("/x", n));
+    await settle();
+    assert.deepEqual(frames.slice(1).map((frame) => frame.split('"method"').length - 1), [32, 8]);
+    assert.deepEqual(sent.slice(1).map(({ data }) => data), [...Array(40).keys()]);
+    for (const { id, data } of sent.slice(1)) net.sockets[0].say({ id, status: 200, data: -data });
+    assert.deepEqual((await Promise.all(calls)).slice(-2), [-38, -39]);
+
+    // A mark counts for all of a batch, so that what has none stays alone; what is long does, too.
+    for (const data of ["a", "b", "x".repeat(70_000), "c"]) client.post("/y", data).catch(() => {});
+    client.event("/z", "plain");
+    client.event("/z", 5n ** 40n);
+    client.get("/y").catch(() => {});
+    await settle();
+    const shapes = frames.slice(3).map((frame) => [frame.slice(6, 7), frame.split('"method"').length - 1]);
+    assert.deepEqual(shapes, [["[", 2], ["{", 1], ["{", 1], ["{", 1], ["[", 2]]);
+    client.close();
+  },
+
+  async "a batch fits into what the server reads"() {
+    const net = network({ hello: { features: ["batch"], limits: { message: 900 } } });
+    const client = await connected(net);
+    for (let n = 0; n < 8; n += 1) client.post("/x", "è".repeat(30)).catch(() => {});
+    await settle();
+    const frames = net.sockets[0].frames.slice(1);
+    assert.equal(frames.length, 4);
+    assert.equal(frames.every((frame) => frame[6] === "[" && new TextEncoder().encode(frame).length <= 900), true);
+    client.close();
+  },
+
+  async "what was said is sent before the client closes"() {
+    const net = network();
+    const client = await connected(net);
+    client.event("/bye");
+    await Promise.resolve();
+    client.close();
+    assert.deepEqual(net.sockets[0].calls.map(({ path }) => path), ["/bye"]);
+  },
+
+  async "a batch that holds too much"() {
+    const answers = [];
+    const session = new Session({ send: (frame) => answers.push(decode(frame).fields) });
+    session.features = ["batch"];
+    const pings = Array.from({ length: 66 }, (_, n) => encode({ id: `p${n}`, method: "POST", path: "/_wsx/ping" }).slice(6));
+    session.receive(`WSX://[${pings}]`);
+    assert.deepEqual(answers.map(({ status }) => status), [...Array(64).fill(200), 413, 413]);
+    assert.deepEqual([answers[65].id, answers[65].data.code], ["p65", "TOO_LARGE"]);
   },
 
   async "goaway: open calls end there, new ones and topics go to the next connection"() {

@@ -52,6 +52,9 @@ class Peer:
             call.on_cancel = call.close
             handler(call)
 
+    def agree(self, features: list[str]) -> None:
+        self.session.features = frozenset(features)
+
     def on_echo(self, call: Incoming) -> None:
         self.send(call.respond(200, call.data))
 
@@ -89,6 +92,7 @@ class Peer:
                 self.send(call.respond(200, total))
 
         chunks.on_item = more
+        more()
 
     def on_double(self, call: Incoming) -> None:
         chunks = call.chunks
@@ -102,6 +106,7 @@ class Peer:
                 self.send(call.respond())
 
         chunks.on_item = more
+        more()
 
     def call(self, step: dict[str, Any]) -> None:
         chunks = step.get("chunks")
@@ -186,7 +191,11 @@ def step_result(peer: Peer, step: dict[str, Any], names: dict[str, str]) -> None
 
 
 STEPS: dict[str, Callable[[Peer, dict[str, Any], dict[str, str]], None]] = {
+    "features": lambda peer, step, names: peer.agree(step["features"]),
     "in": lambda peer, step, names: peer.receive("WSX://" + json.dumps(named(step["in"], names))),
+    "in_batch": lambda peer, step, names: peer.receive(
+        f"WSX://{json.dumps([named(one, names) for one in step['in_batch']])}"
+    ),
     "in_text": lambda peer, step, names: peer.receive(step["in_text"]),
     "out": step_out,
     "quiet": step_out,

@@ -172,6 +172,8 @@ class Peer {
 
   async #step(step) {
     if ("in" in step) this.#session.receive(encode(this.#named(step.in), { typed: false }));
+    else if ("features" in step) this.#session.features = step.features;
+    else if ("in_batch" in step) this.#batch(step.in_batch);
     else if ("in_text" in step) this.#session.receive(step.in_text);
     else if ("out" in step || "quiet" in step) this.#sent(step.out ?? []);
     else if ("after" in step) await pass(step.after);
@@ -182,6 +184,11 @@ class Peer {
     else if ("cancel" in step) this.#calls[step.cancel].cancel();
     else if ("lost" in step) this.#session.end(new WsxError("gone", { status: 503, code: "DISCONNECTED" }));
     else throw new Error("this step is unknown");
+  }
+
+  #batch(messages) {
+    const frames = messages.map((fields) => encode(this.#named(fields), { typed: false, prefixed: false }));
+    this.#session.receive(`WSX://[${frames}]`);
   }
 
   /** Fields with the names of calls in the place of their ids. */

@@ -116,6 +116,8 @@ export class Session {
     onBroadcast?(data: any, about: { directed: boolean }): void;
     maxBytes?: number;
   });
+  /** What both sides can do besides, as they told each other: "batch" lets arrays of messages come in. */
+  features: string[];
   onidle: () => void;
   onleave: () => void;
   readonly goaway: Promise<{ reason?: string; after_ms?: number; grace_ms?: number }>;

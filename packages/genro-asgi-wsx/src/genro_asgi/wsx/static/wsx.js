@@ -13,6 +13,8 @@ const MAX_DEPTH = 64;
 const WINDOW = 32; // items a sender may be ahead of its reader when nobody said otherwise
 const BUFFER = 2 ** 20; // bytes a socket may hold back before streams wait
 const LONGEST = 2 ** 31 - 1; // milliseconds a timer can wait
+const FEATURES = ["stream", "credit", "cancel", "sub", "batch"];
+const BATCH = { taken: 64, messages: 32, length: 65_536 }; // what is read of one batch, what is written into one
 
 /** What a peer said no with, or what went wrong on the way; `retry` is true only where no handler has run. */
 export class WsxError extends Error {
@@ -425,8 +427,8 @@ function textOf(data) {
   }
 }
 
-/** Read one message: its kind, its fields with typed values read, and the form it had; WsxError when it is wrong. */
-export function decode(data, { maxBytes = 2 ** 20 } = {}) {
+/** What stands in a frame before anything in it is read: its text, and the form it has. */
+function unwrap(data, maxBytes) {
   const size = typeof data === "string" ? data.length : data.byteLength;
   if (size > maxBytes || (typeof data === "string" && size * 3 > maxBytes && utf8Length(data) > maxBytes)) {
     const id = typeof data === "string" ? leadingId(data) : null;
@@ -434,24 +436,54 @@ export function decode(data, { maxBytes = 2 ** 20 } = {}) {
   }
   const text = typeof data === "string" ? data : textOf(data);
   const prefixed = text.startsWith(PREFIX);
-  if (!prefixed && text[0] !== "{") throw fault("the text begins neither with WSX:// nor with {");
-  const marked = text.endsWith(MARK);
-  const body = text.slice(prefixed ? PREFIX.length : 0, marked ? -MARK.length : undefined);
-  let fields;
+  const typed = text.endsWith(MARK);
+  return { body: text.slice(prefixed ? PREFIX.length : 0, typed ? -MARK.length : undefined), typed, prefixed };
+}
+
+function parseBody(body, depth) {
   try {
-    fields = parseJson(body);
-    need(isObject(fields), "a JSON object", { code: "MALFORMED" });
-    checkTree(fields, MAX_DEPTH, /\\u[dD][89a-fA-F]/.test(body));
-  } catch (error) {
-    throw fault(`the message is malformed: ${error.message}`, { id: leadingId(body) });
+    const value = parseJson(body);
+    checkTree(value, depth, /\\u[dD][89a-fA-F]/.test(body));
+    return value;
+  } catch ({ message }) {
+    throw fault(`the message is malformed: ${message}`, { id: leadingId(body) });
   }
+}
+
+/** The message that parsed fields are. */
+function readFields(fields, { typed, prefixed }) {
+  if (!isObject(fields)) throw fault("the message is not a JSON object");
   checkEnvelope(fields);
   const contentType = fields.headers?.["content-type"] ?? "";
-  const typed = marked || fields.tytx === true || contentType.toLowerCase().includes("tytx");
+  typed ||= fields.tytx === true || contentType.toLowerCase().includes("tytx");
   for (const name of typed ? TYPED_FIELDS : []) {
     if (name in fields) fields[name] = hydrate(fields[name], [name], fields.id);
   }
   return { kind: kindOf(fields), fields, form: { typed, prefixed } };
+}
+
+function readMessage(frame) {
+  const { body, prefixed } = frame;
+  if (!prefixed && body[0] !== "{") throw fault("the text begins neither with WSX:// nor with {");
+  return readFields(parseBody(body, MAX_DEPTH), frame);
+}
+
+/** The messages of an array (section 17); one that is wrong is an error in its place. */
+function readBatch(frame) {
+  return parseBody(frame.body, MAX_DEPTH + 1).map((fields, place) => {
+    try {
+      if (place < BATCH.taken) return readFields(fields, frame);
+      const text = `more than ${BATCH.taken} messages are in the batch`;
+      throw fault(text, { status: 413, code: "TOO_LARGE", id: readableId(Object(fields)) });
+    } catch (error) {
+      return error;
+    }
+  });
+}
+
+/** Read one message: its kind, its fields with typed values read, and the form it had; WsxError when it is wrong. */
+export function decode(data, { maxBytes = 2 ** 20 } = {}) {
+  return readMessage(unwrap(data, maxBytes));
 }
 
 const utf8Length = (text) => new TextEncoder().encode(text).length;
@@ -462,6 +494,25 @@ export function encode(fields, { typed = true, prefixed = true, marked = false }
   const entries = Object.entries(fields).map(([name, value]) =>
     [name, TYPED_FIELDS.includes(name) ? plain(value, out, MAX_DEPTH - 1) : value]);
   return (prefixed ? PREFIX : "") + JSON.stringify(Object.fromEntries(entries)) + (out.marked ? MARK : "");
+}
+
+/** The same messages in fewer frames: those that follow each other and are marked, as a mark counts for a whole batch. */
+function joinFrames(frames, longest) {
+  const batches = [];
+  let length = 0;
+  for (const frame of frames) {
+    const last = batches.at(-1);
+    const joins = frame.endsWith(MARK);
+    if (joins && last?.joins && last.frames.length < BATCH.messages && length + frame.length <= longest) {
+      last.frames.push(frame);
+      length += frame.length;
+    } else {
+      batches.push({ joins, frames: [frame] });
+      length = frame.length;
+    }
+  }
+  const body = (frame) => frame.slice(PREFIX.length, -MARK.length);
+  return batches.map(({ frames }) => (frames.length > 1 ? `${PREFIX}[${frames.map(body)}]${MARK}` : frames[0]));
 }
 
 // -- streams (WSX/1, sections 8 and 9)
@@ -603,6 +654,8 @@ export class Session {
   #goaway = deferred();
   #over = null;
   #onBroadcast;
+  /** What both sides can do besides, as they told each other. */
+  features = [];
   /** Called when the last open call has ended, and when no new one should be made here. */
   onidle = () => {};
   onleave = () => {};
@@ -678,20 +731,29 @@ export class Session {
   }
 
   /** Take one frame of the peer. */
-  receive(frame) {
-    let message;
+  receive(data) {
+    let messages;
     try {
-      message = decode(frame, { maxBytes: this.#maxBytes });
+      const frame = unwrap(data, this.#maxBytes);
+      const batched = frame.body[0] === "[" && this.features.includes("batch");
+      messages = batched ? readBatch(frame) : [readMessage(frame)];
     } catch (error) {
-      const call = this.#calls.get(error.id);
-      if (call) this.#cancel(call, error);
-      else this.#refuse(error.id ?? null, error);
+      messages = [error];
+    }
+    for (const message of messages) this.#take(message);
+  }
+
+  #take(message) {
+    if (message instanceof Error) {
+      const call = this.#calls.get(message.id);
+      if (call) this.#cancel(call, message);
+      else this.#refuse(message.id ?? null, message);
       return;
     }
-    const { kind } = message;
     // A field that is null is not there; data is.
     const there = ([name, value]) => value !== null || name === "data";
     const fields = Object.fromEntries(Object.entries(message.fields).filter(there));
+    const { kind } = message;
     if (kind === "response") this.#answered(fields);
     else if (kind === "chunk") this.#chunk(fields);
     else if (kind === "grant") (this.#served.get(fields.id) ?? this.#calls.get(fields.id))?.credit.add(fields.credit);
@@ -887,6 +949,9 @@ const sleep = (ms, signal) => within(new Promise((resolve) => setTimeout(resolve
 class Link {
   #beat;
   #heard = now();
+  #unsent = [];
+  /** Characters that a batch may have: the peer's limit is in bytes. */
+  longest = BATCH.length;
 
   constructor(socket, options) {
     const gone = deferred();
@@ -899,7 +964,8 @@ class Link {
       this.#heard = now();
       this.session.receive(data);
     };
-    const send = (frame) => socket.readyState === 1 && socket.send(frame);
+    // What is said in one turn goes out at its end, in one frame if it can.
+    const send = (frame) => this.#unsent.push(frame) === 1 && queueMicrotask(() => this.#flush());
     const room = async () => {
       while (socket.readyState === 1 && socket.bufferedAmount > BUFFER) await sleep(10);
     };
@@ -909,12 +975,20 @@ class Link {
     this.opened = Promise.race([opened.promise, gone.promise.then((why) => Promise.reject(why))]);
     this.drop = (code, reason = "") => {
       clearInterval(this.#beat);
+      this.#flush();
       socket.onclose = socket.onmessage = null;
       socket.close();
       const why = fault(`The connection was lost (${code}${reason && ` ${reason}`}).`, DISCONNECTED);
       this.session.end(Object.assign(why, { details: { code, reason } }));
       gone.resolve(why);
     };
+  }
+
+  #flush() {
+    const frames = this.#unsent.splice(0);
+    if (this.socket.readyState !== 1) return;
+    const batched = frames.length > 1 && this.session.features.includes("batch");
+    for (const frame of batched ? joinFrames(frames, this.longest) : frames) this.socket.send(frame);
   }
 
   /** Ask for a sign of life every `ms` of silence; without one by the next time the connection is given up. */
@@ -1158,11 +1232,16 @@ export class WsxClient {
     link.gone.then(() => this.#links.delete(link));
     try {
       await within(link.opened, connectTimeout, fault("The server does not answer.", DISCONNECTED));
-      const features = ["stream", "credit", "cancel", "sub"];
-      const data = { v: 1, features, auth: typeof auth === "function" ? await auth() : auth };
-      const hello = await link.session.request("POST", "/_wsx/hello", { data, timeout: connectTimeout }).response;
-      const { identity = null, limits = {}, features: theirs = [], heartbeat_s } = hello.data ?? {};
-      Object.assign(this, { identity, limits, features: theirs });
+      const data = { v: 1, features: FEATURES, auth: typeof auth === "function" ? await auth() : auth };
+      const hello = link.session.request("POST", "/_wsx/hello", { data, timeout: connectTimeout }).response;
+      const answer = await hello.catch((error) => {
+        if (error.status === 404) return {}; // an older server, which knows no hello
+        throw error;
+      });
+      const { identity = null, limits = {}, features = [], heartbeat_s } = answer.data ?? {};
+      Object.assign(this, { identity, limits, features });
+      link.session.features = features;
+      link.longest = Math.min(BATCH.length, limits.message / 3 || Infinity);
       link.beat(1000 * (heartbeat_s >= 1 && heartbeat_s < 3600 ? heartbeat_s : 20));
     } catch (error) {
       link.drop(1000);
