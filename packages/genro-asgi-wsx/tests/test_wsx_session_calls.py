@@ -406,3 +406,36 @@ def test_binary_junk_is_answered_without_messagepack_too(frame: bytes, monkeypat
     (answer,) = session.take()
     assert isinstance(answer, str)
     assert json.loads(answer)["status"] in (400, 501)
+
+
+def test_credentials_expire_and_30_seconds_later_the_connection() -> None:
+    session = Session(default_timeout=None)
+    running = session.receive(ask("old"), 0.0)
+    assert running is not None
+    session.expire(10.0)
+    assert session.due == 10.0
+    assert session.receive(ask("in time"), 9.9) is not None
+    session.tick(10.0)
+    assert (session.due, session.closing) == (40.0, None)
+    assert session.receive(ask("late"), 10.1) is None
+    assert session.receive(ask(None), 10.1) is None
+    assert brief(session) == [("late", 401, "UNAUTHENTICATED", False)]
+    assert session.receive(ask("p", "/_wsx/ping"), 10.1) is None
+    assert said(session) == [{"id": "p", "status": 200, "data": "pong"}]
+    assert read(running.respond(200, 1)) == {"id": "old", "status": 200, "data": 1}
+    session.tick(40.0)
+    assert session.closing == (4401, "the credentials have expired")
+
+
+@pytest.mark.parametrize("until", [100.0, math.inf])
+def test_new_credentials_make_calls_welcome_again(until: float) -> None:
+    session = Session(default_timeout=None)
+    session.expire(10.0)
+    session.tick(10.0)
+    auth = session.receive(wire(id="a", method="POST", path="/_wsx/auth", data={"token": "x"}), 11.0)
+    assert auth is not None
+    session.expire(until)
+    assert read(session.welcome(auth, "ann")) == {"id": "a", "status": 200, "data": {"identity": "ann"}}
+    session.tick(40.0)
+    assert (session.due, session.closing) == (until, None)
+    assert session.receive(ask("b"), 41.0) is not None

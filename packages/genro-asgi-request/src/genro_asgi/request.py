@@ -173,6 +173,11 @@ class BaseRequest(ABC):
         self._auth_tags = tags
 
     @property
+    def message_credentials(self) -> str | None:
+        """The credentials a message brings in its own headers; those of an HTTP request are in its scope."""
+        return None
+
+    @property
     def env_capabilities(self) -> list[str]:
         """The capabilities the environment offers to this request."""
         return self._env_capabilities if self._env_capabilities is not None else []
@@ -818,6 +823,11 @@ class MsgRequest(BaseRequest):
     def headers(self) -> dict[str, str]:
         """The headers of the message."""
         return self._parsed.headers or {}
+
+    @property
+    def message_credentials(self) -> str | None:
+        """The `authorization` of the message itself."""
+        return self.headers.get("authorization")
 
     @property
     def cookies(self) -> dict[str, str]:

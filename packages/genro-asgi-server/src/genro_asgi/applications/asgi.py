@@ -18,12 +18,15 @@ class AsgiApplication(RoutingClass):
     """The base of applications: subclass it, mark handlers with `@route()`, name it in `apps:` of config.yaml.
 
     `on_init(**kwargs)` gets the options of the configuration. `error_map` maps exceptions of handlers to a status.
+    With `message_auth` a message may bring an `authorization` header, which counts for its call instead of the
+    credentials of its connection.
     """
 
     app_protocol: ClassVar[str] = "asgi"
     openapi_info: ClassVar[dict[str, Any]] = {}
     error_map: ClassVar[dict[type[Exception], int]] = {}
     default_db_name: ClassVar[str | None] = None
+    message_auth: ClassVar[bool] = False
 
     mount_name: str = ""
 

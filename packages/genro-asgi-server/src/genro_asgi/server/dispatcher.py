@@ -32,7 +32,7 @@ from genro_asgi.middleware.limits import LimitsMiddleware
 from genro_asgi.rendering import ENCODERS, encoder_for
 from genro_asgi.request import BaseRequest
 from genro_asgi.response import Response, as_response
-from genro_asgi.server.handshake import authenticate
+from genro_asgi.server.handshake import authenticate, credentials_scope
 from genro_asgi.server.progress import progress_of, wants_progress
 from genro_asgi.server.routes import Endpoint, RouteTable
 
@@ -137,7 +137,7 @@ class Dispatcher:
             request.start_deadline(endpoint.timeout)
         if endpoint.websocket:
             raise HTTPException(426, "This place speaks WebSocket only.", headers=[("Upgrade", "websocket")])
-        if endpoint.guarded or self.always_slow or request.has_credentials:
+        if endpoint.guarded or self.always_slow or request.has_credentials or endpoint.message_auth:
             await self.authorise(request, endpoint)
         if endpoint.body_stream:
             request.max_body = endpoint.max_body
@@ -168,12 +168,16 @@ class Dispatcher:
     async def identify(self, request: Any, endpoint: Endpoint) -> None:
         """Ask the application, else the server, for the identity behind the credentials of a request."""
         owner = endpoint.app if hasattr(endpoint.app, "authenticate") else self.server
-        if request.auth is not None:
+        own = request.message_credentials if endpoint.message_auth else None
+        scope = request.auth_scope() if own is None else credentials_scope(request.auth_scope(), own)
+        if own is not None:
+            request.auth, request.auth_tags = None, []
+        elif request.auth is not None:
             if owner is self.server or request.auth is not getattr(request, "connection_auth", None):
                 return
             # An application with users of its own does not take the server's word for who has connected.
             request.auth, request.auth_tags = None, []
-        info = await authenticate(self.server, owner, request.auth_scope())
+        info = await authenticate(self.server, owner, scope)
         if info is not None:
             request.auth = info
             request.auth_tags = list(info.get("tags") or ())

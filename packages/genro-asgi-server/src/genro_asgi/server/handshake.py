@@ -1,6 +1,7 @@
 """What is looked at before a WebSocket is accepted: where the page came from, who asks, and whether there is time."""
 
 from collections.abc import Awaitable, Iterable
+from time import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -51,12 +52,17 @@ class Handshakes:
 
 
 async def authenticate(server: "AsgiServer", owner: Any, scope: Scope) -> dict[str, Any] | None:
-    """What an authenticator (a server's or an application's, sync or async) says of a scope; it may take a thread."""
+    """What an authenticator (a server's or an application's, sync or async) says of a scope; it may take a thread.
+
+    HTTPUnauthorized also when it says `exp`, in Unix seconds, and that moment is over.
+    """
     is_slow = getattr(owner, "authentication_is_slow", server.authentication_is_slow)
     info = await server.handlers.run(owner.authenticate, scope) if is_slow(scope) else owner.authenticate(scope)
     if isinstance(info, Awaitable):
         info = await info
     found: dict[str, Any] | None = info
+    if found is not None and found.get("exp") is not None and found["exp"] <= time():
+        raise HTTPUnauthorized("The credentials have expired.")
     return found
 
 

@@ -32,8 +32,8 @@ class Endpoint:
     __slots__ = (
         "allow", "app", "async_generator", "bare", "binder", "body_stream", "calls", "deny", "direct", "entry",
         "finish_on_disconnect", "generator", "guarded", "handler_name", "inline", "is_async", "max_args",
-        "max_body", "media_type", "media_type_pair", "metadata", "methods", "name", "path", "plain", "policy",
-        "presence", "quick", "quick_body", "router", "rule", "subscribe", "threaded", "timeout", "websocket",
+        "max_body", "media_type", "media_type_pair", "message_auth", "metadata", "methods", "name", "path", "plain",
+        "policy", "presence", "quick", "quick_body", "router", "rule", "subscribe", "threaded", "timeout", "websocket",
     )  # fmt: skip
 
     calls: list[Call]
@@ -54,7 +54,7 @@ class Endpoint:
         self.calls = [self.binder.call_for(count) for count in range(few)]
         #: Nothing stands between the request and the handler but its arguments.
         limited = self.timeout is not None or self.max_body is not None
-        self.plain = not (self.guarded or self.threaded or limited or self.websocket)
+        self.plain = not (self.guarded or self.threaded or limited or self.websocket or self.message_auth)
         #: Calling it gives the coroutine of an ordinary value at once, which a task may run.
         self.direct = self.plain and self.is_async and self.media_type is None and not self.subscribe
         #: A GET without anything special may call it on the spot; `bare` when it takes no argument at all.
@@ -115,6 +115,8 @@ class Endpoint:
         #: Plugins besides auth that may refuse the entry: they are asked at each request.
         self.deny = any(p.plugin_code != "auth" for p in plugins)
         self.guarded = bool(self.rule) or self.deny
+        #: Whether a message may bring credentials of its own, which count instead of those of its connection.
+        self.message_auth = bool(getattr(self.app, "message_auth", False))
 
     def call(self, request: Any, args: tuple[str, ...]) -> Any:
         """Call the handler with `args` from the path and the rest from the request."""

@@ -77,6 +77,11 @@ class WsxCalls:
         """Note who calls."""
         self.auth = auth
         self.auth_tags: list[str] = [] if auth is None else list(auth.get("tags") or ())
+        until = None if auth is None else auth.get("exp")
+        if until is not None:
+            self.session.expire(self.loop.time() + until - time())
+        elif self.session.expires < math.inf:
+            self.session.expire(math.inf)
 
     def write(self, frame: Frame) -> None:
         """Send a frame."""

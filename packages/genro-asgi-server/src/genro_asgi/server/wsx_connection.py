@@ -63,6 +63,8 @@ class WsxConnection(WsxCalls):
         session = self.session
         session.on_output = self._output
         session.on_resume = self._resume
+        if session.due < self.wakes_at:
+            self.arm()
         try:
             await self._read()
         except asyncio.CancelledError:

@@ -25,6 +25,9 @@ FEATURES = frozenset({"stream", "credit", "cancel", "sub", "batch"})
 
 _UNPREFIXED = TEXT._replace(prefixed=False)
 
+#: Seconds between the end of the peer's credentials and that of the connection (WSX/1, section 13).
+EXPIRY_GRACE = 30.0
+
 _NOTHING: dict[str, Any] = {}
 
 
@@ -40,9 +43,11 @@ class Session(Calling):
         "_max_timeout",
         "_pinged",
         "calls",
+        "careful",
         "closing",
         "default_timeout",
         "draining",
+        "expires",
         "features",
         "grace_end",
         "heard",
@@ -100,6 +105,10 @@ class Session(Calling):
         self._pinged = -math.inf
         self.draining = False
         self.grace_end = math.inf
+        #: when the peer's credentials end; infinite when they do not
+        self.expires = math.inf
+        #: whether calls are looked at twice, because not all of them are welcome
+        self.careful = False
         #: code and reason to close the connection with, once the outbox was sent
         self.closing: tuple[int, str] | None = None
         self.peer_goaway: Goaway | None = None
@@ -155,7 +164,7 @@ class Session(Calling):
             or key in calls
             or self.running >= self.limits.ws_in_flight
             or self.backlog
-            or self.draining
+            or self.careful
             or "stream" in fields
             or "timeout" in fields
         ):
@@ -173,8 +182,7 @@ class Session(Calling):
         call = self.open_call(fields, form, now, size)
         if call is None:
             return None
-        if self.draining:
-            self._reject(call, 503, "DRAINING", retry=True)
+        if self.careful and self._unwelcome(call, now):
             return None
         if fields.get("stream") and type(call.key) is str:
             return self._accept_stream(call, call.key)
@@ -188,6 +196,14 @@ class Session(Calling):
         self.backlog.append(call)
         self.held += call.size
         return None
+
+    def _unwelcome(self, call: Incoming, now: float) -> bool:
+        """Whether a call was refused: the connection comes to its end, or its credentials have come to theirs."""
+        if self.draining:
+            self._reject(call, 503, "DRAINING", retry=True)
+        elif self.expires <= now:
+            self._reject(call, 401, "UNAUTHENTICATED", retry=False)
+        return not call.open
 
     def open_call(self, fields: dict[str, Any], form: Form, now: float, size: int) -> Incoming | None:
         """The call of a message, now one of the open ones; None when its id is open already, which is answered."""
@@ -288,6 +304,12 @@ class Session(Calling):
         self.identity = identity
         return welcome(self, call, shown)
 
+    def expire(self, at: float) -> None:
+        """The peer's credentials end at `at`: calls are refused from then on, and 30 seconds later it is over."""
+        self.expires = at
+        self.careful = self.draining
+        self.due = min(self.due, at)
+
     # -- places ------------------------------------------------------------------------------------------------------
 
     def next_call(self, now: float) -> Incoming | None:
@@ -353,7 +375,18 @@ class Session(Calling):
             self.closing = self.closing or (1012, "restart")
         else:
             due = min(due, self.grace_end)
+        if self.expires < math.inf:
+            due = min(due, self._look_at_credentials(now))
         self.due = min(due, self._beat(now))
+
+    def _look_at_credentials(self, now: float) -> float:
+        if now < self.expires:
+            return self.expires
+        self.careful = True
+        if now >= self.expires + EXPIRY_GRACE:
+            self.closing = self.closing or (4401, "the credentials have expired")
+            return math.inf
+        return self.expires + EXPIRY_GRACE
 
     def _beat(self, now: float) -> float:
         if self.heartbeat is None:
@@ -384,7 +417,7 @@ class Session(Calling):
 
     def drain(self, now: float, reason: str = "shutdown", after_ms: int = 0, grace_ms: int = 10_000) -> None:
         """Send the peer elsewhere: open calls may end, new ones are refused, and the connection closes in time."""
-        self.draining = True
+        self.draining = self.careful = True
         self.grace_end = now + grace_ms / 1000
         self.due = min(self.due, self.grace_end)
         waiting, self.backlog = self.backlog, []
