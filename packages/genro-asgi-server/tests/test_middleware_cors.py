@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from genro_asgi.datastructures.headers import Headers
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.middleware.cors import CORSMiddleware
 from genro_asgi.middleware.httpsredirect import HTTPSRedirectMiddleware
 from genro_asgi.middleware.trustedhost import TrustedHostMiddleware
-from genro_asgi.response import PlainTextResponse
+from genro_asgi.response import PlainTextResponse, Response
 from genro_asgi.routing import route
 from genro_asgi.server.server import AsgiServer
 from genro_asgi.testing import AsyncClient
@@ -91,6 +92,25 @@ async def test_origins_by_pattern() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_subclass_decides_about_origins() -> None:
+    class Partners(CORSMiddleware):
+        def is_allowed_origin(self, origin: str) -> bool:
+            return origin.startswith("https://a.")
+
+        def preflight_response(self, request_headers: Headers) -> Response:
+            response = super().preflight_response(request_headers)
+            response.headers["x-asked"] = request_headers["origin"]
+            return response
+
+    async with AsyncClient(Partners(PlainTextResponse("hello"), allow_methods=["POST"]), lifespan=False) as client:
+        assert (await client.get("/", headers=ORIGIN)).headers["access-control-allow-origin"] == ORIGIN["origin"]
+        other = await client.get("/", headers={"origin": "https://b.example"})
+        assert "access-control-allow-origin" not in other.headers
+        asked = await client.options("/", headers={**ORIGIN, "access-control-request-method": "POST"})
+        assert (asked.status_code, asked.headers["x-asked"]) == (200, ORIGIN["origin"])
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("host", "status"),
     [("example.com", 200), ("sub.example.com", 200), ("EXAMPLE.com:80", 200), ("evil.com", 400), ("", 400),
@@ -136,7 +156,9 @@ async def test_nobody_is_sent_nowhere() -> None:
     ("host", "status"),
     [
         ("[::1]", 200), ("[::1]:80", 200), ("SHOP.org:1", 200), ("[::1]evil.example", 400), ("[::1]@evil", 400),
-        ("[::1].", 400), ("[::1]:evil", 400), ("shop.org/evil", 400), ("shop.org@evil", 400), ("shop.org evil", 400),
+        ("[::1].", 400), ("[::1]:evil", 400), ("[::1]:", 400), ("::1", 400), (":80", 400), ("shop.org:", 400),
+        ("shop.org:80:80", 400), ("[::1]:80:80", 400), ("shop.org:²", 400), ("shop.org:65536", 200),
+        ("[::1]:000100000", 200), ("shop.org/evil", 400), ("shop.org@evil", 400), ("shop.org evil", 400),
         ("", 400),
     ],
 )  # fmt: skip

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from genro_asgi.background import BackgroundTask
 from genro_asgi.exceptions import HTTPException, HTTPNotFound
 from genro_asgi.middleware.base_http import BaseHTTPMiddleware
-from genro_asgi.middleware.body_limit import RequestBodyLimitMiddleware
+from genro_asgi.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY, RequestBodyLimitMiddleware
 from genro_asgi.middleware.exceptions import ExceptionMiddleware, ServerErrorMiddleware
 from genro_asgi.middleware.gzip import GZipMiddleware
 from genro_asgi.middleware.sessions import Session, SessionMiddleware
@@ -217,7 +217,12 @@ def test_an_old_session_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def raising(scope: Any, receive: Any, send: Any) -> None:
-    raise {"/404": HTTPNotFound("no"), "/418": HTTPException(418), "/key": KeyError("k")}[scope["path"]]
+    raise {
+        "/404": HTTPNotFound("no"),
+        "/418": HTTPException(418),
+        "/503": HTTPException(503, "the disk is full", {"x-a": "1"}),
+        "/key": KeyError("k"),
+    }[scope["path"]]
 
 
 @pytest.mark.asyncio
@@ -230,7 +235,11 @@ async def test_exceptions_and_their_handlers() -> None:
 
     app = ExceptionMiddleware(raising, {418: teapot, LookupError: lookup})
     async with client(app) as asking:
-        assert (await asking.get("/404")).json()["detail"] == "no"
+        refused = await asking.get("/404")
+        assert (refused.status_code, refused.text) == (404, "no")
+        assert refused.headers["content-type"] == "text/plain; charset=utf-8"
+        hidden = await asking.get("/503")
+        assert (hidden.status_code, hidden.text, hidden.headers["x-a"]) == (503, "Service Unavailable", "1")
         assert (await asking.get("/418")).text == "tea"
         assert (await asking.get("/key")).text == "looked up"
 
@@ -270,7 +279,7 @@ async def test_an_http_exception_refuses_a_handshake(offered: bool, status: int)
 async def test_server_errors_are_answered_and_raised() -> None:
     async with client(ServerErrorMiddleware(raising), raise_app_exceptions=False) as asking:
         answer = await asking.get("/key")
-        assert (answer.status_code, answer.json()["detail"]) == (500, "Internal Server Error")
+        assert (answer.status_code, answer.text) == (500, "Internal Server Error")
     async with client(ServerErrorMiddleware(raising, debug=True), raise_app_exceptions=False) as asking:
         assert "KeyError: 'k'" in (await asking.get("/key")).text
     async with client(ServerErrorMiddleware(raising, debug=True), raise_app_exceptions=False) as asking:
@@ -318,8 +327,74 @@ async def test_bodies_over_the_limit() -> None:
 
     async with client(RequestBodyLimitMiddleware(reading, 100)) as asking:
         assert (await asking.post("/", content=b"x" * 100)).text == "100"
-        assert (await asking.post("/", content=b"x" * 101)).status_code == 413
-        assert (await asking.post("/", content=pieces())).status_code == 413
+        for content in (b"x" * 101, pieces()):
+            refused = await asking.post("/", content=content)
+            assert (refused.status_code, refused.text) == (413, "Content Too Large")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("inner", "length", "status"), [(20, 15, 200), (20, 21, 413), (5, 6, 413), (5, 5, 200)])
+async def test_the_innermost_limit_counts(inner: int, length: int, status: int) -> None:
+    async def copying(scope: Any, receive: Any, send: Any) -> None:
+        await RequestBodyLimitMiddleware(app, inner)(dict(scope), receive, send)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope[MAX_BODY_SIZE_SCOPE_KEY] == inner
+        await reading(scope, receive, send)
+
+    async with client(RequestBodyLimitMiddleware(copying, 10)) as asking:
+        assert (await asking.post("/", content=b"x" * length)).status_code == status
+
+
+@pytest.mark.asyncio
+async def test_a_limit_below_what_was_read_already() -> None:
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        await request.body()
+        return await call_next(request)  # type: ignore[no-any-return]
+
+    inside = BaseHTTPMiddleware(RequestBodyLimitMiddleware(reading, 5), dispatch=dispatch)
+    async with client(RequestBodyLimitMiddleware(inside, 10)) as asking:
+        assert (await asking.post("/", content=b"x" * 5)).text == "5"
+        assert (await asking.post("/", content=b"x" * 6)).status_code == 413
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_answer_to_a_large_body_nobody_reads(streamed: bool) -> None:
+    ended: list[str] = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x"
+        finally:
+            ended.append("closed")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await (StreamingResponse(endless()) if streamed else PlainTextResponse("hi"))(scope, receive, send)
+        ended.append("done")
+
+    async with client(RequestBodyLimitMiddleware(app, 5)) as asking:
+        refused = await asking.post("/", content=b"x" * 6)
+        assert (refused.status_code, refused.text) == (413, "Content Too Large")
+    assert ended == (["closed"] if streamed else ["done"])
+
+
+@pytest.mark.asyncio
+async def test_a_limit_passed_after_the_answer_has_begun() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while (await receive()).get("more_body"):
+            pass
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"xxx"
+
+    async with client(RequestBodyLimitMiddleware(app, 5)) as asking:
+        with pytest.raises(HTTPException) as caught:
+            await asking.post("/", content=pieces())
+    assert caught.value.status_code == 413
 
 
 @pytest.mark.asyncio

@@ -66,6 +66,15 @@ async def test_nothing_else_is_served(site: Path, path: str) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("asked", "status"), [("bytes=x", 400), ("bytes=999-", 416)])
+async def test_a_bad_range_has_the_one_error_body(site: Path, asked: str, status: int) -> None:
+    async with serving(site) as client:
+        answer = await client.get("/static/a.txt", headers={"range": asked})
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert answer.headers.get("content-range", "").startswith("bytes */") is (status == 416)
+
+
+@pytest.mark.asyncio
 async def test_indexes(site: Path) -> None:
     async with serving(site) as client:
         assert (await client.get("/static/")).text == "<h1>root</h1>"

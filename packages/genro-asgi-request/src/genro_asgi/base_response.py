@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from genro_asgi.datastructures.headers import MutableHeaders, encode_header
 from genro_asgi.delivery import Runner, run_while_connected, send_tells
-from genro_asgi.exceptions import HTTPException, problem
+from genro_asgi.exceptions import HTTPException, problem, status_phrase
 from genro_asgi.jsoncodec import dumps
 from genro_asgi.rendering import JSON, HeaderPair, content_type_pair, encode, encode_text, encoder_for, length_pair
 from genro_asgi.set_cookie import SameSite, cookie_text
@@ -27,6 +27,7 @@ __all__ = [
     "error_response",
     "is_head",
     "message_types",
+    "plain_error",
 ]
 
 HeadersArgument = Mapping[str, str] | Sequence[tuple[str, str]] | None
@@ -207,11 +208,16 @@ class Response:
         await send({"type": piece, "body": b"" if is_head(scope) else body})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # On its own, without a server around it, the response watches for the client itself.
-        if self.is_streamed and not send_tells(scope):
-            await run_while_connected(self.respond(scope, send), receive)
-        else:
-            await self.respond(scope, send)
+        try:
+            # On its own, without a server around it, the response watches for the client itself.
+            if self.is_streamed and not send_tells(scope):
+                await run_while_connected(self.respond(scope, send), receive)
+            else:
+                await self.respond(scope, send)
+        except HTTPException as refusal:
+            if self.started:
+                raise
+            await plain_error(refusal).respond(scope, send)
         if self.background is not None:
             await self.background()
 
@@ -265,3 +271,9 @@ def error_response(error: HTTPException) -> Response:
         return Response(status_code=error.status_code, headers=list(headers))
     body = problem(error.status_code, error.detail, error.code, error.retry, error.details)
     return JSONResponse(body, error.status_code, list(headers), "application/problem+json")
+
+
+def plain_error(error: HTTPException) -> Response:
+    """The answer to an HTTPException where no server is around that has one body for all errors: its text."""
+    text = status_phrase(error.status_code) if error.status_code >= 500 else error.detail
+    return PlainTextResponse(text, error.status_code, error.headers)

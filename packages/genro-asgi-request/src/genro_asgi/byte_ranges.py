@@ -18,13 +18,13 @@ def parse_ranges(header: str, size: int, max_ranges: int = 100) -> list[tuple[in
     """
     unit, equals, specs = header.partition("=")
     if not equals:
-        raise HTTPBadRequest("The Range header is malformed.")
+        raise HTTPBadRequest("Malformed range header.")
     if unit.strip().lower() != "bytes" or specs.count(",") >= max_ranges:
         return None
     matches = [_SPEC.fullmatch(spec) for spec in specs.split(",")]
     wanted = [_bounds(match, size) for match in matches if match is not None and any(match.groups())]
     if not wanted:
-        raise HTTPBadRequest("The Range header is malformed.")
+        raise HTTPBadRequest("Range header: range must be requested")
     inside = sorted((start, end) for start, end in wanted if start < end)
     if not inside:
         text = "No part of the requested range lies in the file."
@@ -38,7 +38,7 @@ def _bounds(match: re.Match[str], size: int) -> tuple[int, int]:
     if not first:
         return max(size - int(last), 0), size
     if last and int(last) < int(first):
-        raise HTTPBadRequest("The Range header is malformed.")
+        raise HTTPBadRequest("Range header: start must be less than end")
     return int(first), min(int(last) + 1, size) if last else size
 
 

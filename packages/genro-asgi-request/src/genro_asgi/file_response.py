@@ -7,11 +7,10 @@ from secrets import token_hex
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from genro_asgi.base_response import HeadersArgument, Response, error_response, is_head, message_types
+from genro_asgi.base_response import HeadersArgument, Response, is_head, message_types
 from genro_asgi.byte_ranges import parse_ranges
 from genro_asgi.conditional import entity_tag, is_not_modified, modified_date, range_still_applies
 from genro_asgi.delivery import Runner, tell
-from genro_asgi.exceptions import HTTPException
 from genro_asgi.file_reading import open_file, read_cached, read_piece
 from genro_asgi.rendering import HeaderPair, length_pair
 from genro_asgi.types import Scope, Send
@@ -91,15 +90,13 @@ class FileResponse(Response):
         return headers
 
     async def respond(self, scope: Scope, send: Send, run: Runner = asyncio.to_thread) -> None:
-        """Send the file, a part of it, 304 or 416; what is not in the page cache is read by `run`."""
+        """Send the file, a part of it, or 304; what is not in the page cache is read by `run`.
+
+        HTTPException 400 or 416 for ranges that are none, before anything is sent.
+        """
         descriptor, status = open_file(self.path)
         try:
-            try:
-                plan = self._plan(scope, self._headers_of(status), status.st_size)
-            except HTTPException as refusal:
-                self.started = True
-                await error_response(refusal).respond(scope, send)
-                return
+            plan = self._plan(scope, self._headers_of(status), status.st_size)
             await self._send(scope, send, descriptor, plan, run)
         finally:
             os.close(descriptor)

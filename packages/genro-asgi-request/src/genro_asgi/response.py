@@ -11,6 +11,7 @@ from genro_asgi.base_response import (
     RedirectResponse,
     Response,
     error_response,
+    plain_error,
 )
 from genro_asgi.delivery import Runner
 from genro_asgi.file_response import FileResponse
@@ -33,6 +34,7 @@ __all__ = [
     "as_response",
     "error_response",
     "make_cookie",
+    "plain_error",
 ]
 
 

@@ -51,7 +51,7 @@ class CorsPolicy:
         self.exposed = ", ".join(expose_headers)
         self.max_age = max_age
 
-    def allows(self, origin: str) -> bool:
+    def is_allowed_origin(self, origin: str) -> bool:
         """Whether pages of this origin may ask."""
         if self.all_origins or origin in self.origins:
             return True
@@ -63,7 +63,7 @@ class CorsPolicy:
 
     def mark(self, headers: MutableHeaders, origin: str) -> None:
         """Say in the headers of an answer that its origin may read it."""
-        if not self.allows(origin):
+        if not self.is_allowed_origin(origin):
             return
         headers["access-control-allow-origin"] = "*" if self.all_origins else origin
         if self.credentials:
@@ -71,22 +71,22 @@ class CorsPolicy:
         if self.exposed:
             headers["access-control-expose-headers"] = self.exposed
 
-    def preflight(self, asked: Headers) -> Response:
+    def preflight_response(self, request_headers: Headers) -> Response:
         """The answer to a preflight: 200 with what is allowed, or 400 with what is not."""
         response = PlainTextResponse("OK")
         headers = response.headers
-        refused = self._refused(asked)
+        refused = self._refused(request_headers)
         headers["vary"] = PREFLIGHT_VARY
-        if self.allows(asked["origin"]):
-            self.mark(headers, asked["origin"])
+        if self.is_allowed_origin(request_headers["origin"]):
+            self.mark(headers, request_headers["origin"])
         headers["access-control-allow-methods"] = ", ".join(self.methods)
         headers["access-control-max-age"] = str(self.max_age)
-        wanted = asked.get("access-control-request-headers")
+        wanted = request_headers.get("access-control-request-headers")
         if self.all_headers and wanted is not None:
             headers["access-control-allow-headers"] = wanted
         elif not self.all_headers:
             headers["access-control-allow-headers"] = ", ".join(self.headers)
-        if self.private_network and asked.get("access-control-request-private-network") == "true":
+        if self.private_network and request_headers.get("access-control-request-private-network") == "true":
             headers["access-control-allow-private-network"] = "true"
         if refused:
             text = "Disallowed CORS " + ", ".join(refused)
@@ -94,7 +94,7 @@ class CorsPolicy:
         return response
 
     def _refused(self, asked: Headers) -> list[str]:
-        refused = [] if self.allows(asked["origin"]) else ["origin"]
+        refused = [] if self.is_allowed_origin(asked["origin"]) else ["origin"]
         if asked["access-control-request-method"] not in self.methods:
             refused.append("method")
         wanted = asked.get("access-control-request-headers")
@@ -106,8 +106,11 @@ class CorsPolicy:
         return refused
 
 
-class CORSMiddleware:
-    """The policy as a classic ASGI middleware, with Starlette's arguments."""
+class CORSMiddleware(CorsPolicy):
+    """The policy as a classic ASGI middleware, with Starlette's arguments.
+
+    A subclass may decide by `is_allowed_origin`, and write its own `preflight_response`.
+    """
 
     def __init__(
         self,
@@ -121,19 +124,19 @@ class CORSMiddleware:
         expose_headers: Sequence[str] = (),
         max_age: int = 600,
     ) -> None:
-        self.app = app
-        self.policy = CorsPolicy(
+        super().__init__(
             allow_origins, allow_methods, allow_headers, allow_credentials, allow_origin_regex, allow_private_network,
             expose_headers, max_age,
         )  # fmt: skip
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         asked = Headers(scope=scope)
-        if self.policy.is_preflight(scope["method"], asked):
-            await self.policy.preflight(asked)(scope, receive, send)
+        if self.is_preflight(scope["method"], asked):
+            await self.preflight_response(asked)(scope, receive, send)
             return
         origin = asked.get("origin")
 
@@ -144,7 +147,7 @@ class CORSMiddleware:
                 # Also of answers to the same origin: kept by a cache, they would be given to another one.
                 headers.add_vary_header("Origin")
                 if origin is not None:
-                    self.policy.mark(headers, origin)
+                    self.mark(headers, origin)
             await send(message)
 
         await self.app(scope, receive, marking)
@@ -194,7 +197,7 @@ class CorsHook(Middleware):
         if request.method != "OPTIONS" or b"origin" not in request.header_map:
             return None
         headers = request.headers_obj
-        return self.policy.preflight(headers) if self.policy.is_preflight("OPTIONS", headers) else None
+        return self.policy.preflight_response(headers) if self.policy.is_preflight("OPTIONS", headers) else None
 
     def after(self, request: BaseRequest, response: Response) -> None:
         """Mark the answer."""

@@ -10,7 +10,7 @@ from genro_asgi.background import is_async_callable
 from genro_asgi.exceptions import HTTPException, WebSocketException
 from genro_asgi.executors.threadpool import run_in_threadpool
 from genro_asgi.request import Request
-from genro_asgi.response import HTMLResponse, PlainTextResponse, Response, error_response
+from genro_asgi.response import HTMLResponse, PlainTextResponse, Response, plain_error
 from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["ExceptionMiddleware", "ServerErrorMiddleware"]
@@ -54,9 +54,9 @@ class ExceptionMiddleware:
         self._handlers[key] = handler
 
     async def http_exception(self, request: Request, exc: Exception) -> Response:
-        """The answer to an HTTPException nobody else handles: the one error body."""
+        """The answer to an HTTPException nobody else handles: its text."""
         assert isinstance(exc, HTTPException)
-        return error_response(exc)
+        return plain_error(exc)
 
     async def websocket_exception(self, websocket: Any, exc: Exception) -> None:
         """Close with the code and the reason of a WebSocketException nobody else handles."""
@@ -143,4 +143,4 @@ class ServerErrorMiddleware:
 
     def error_response(self, request: Request, exc: Exception) -> Response:
         """What everybody else gets."""
-        return error_response(HTTPException(500))
+        return plain_error(HTTPException(500))

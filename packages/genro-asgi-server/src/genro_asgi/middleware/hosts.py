@@ -29,8 +29,7 @@ class TrustedHostMiddleware:
         if self.allow_any or scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        header = Headers(scope=scope).get("host", "")
-        host = _name(header) if is_host(header) else ""
+        host = _name(Headers(scope=scope).get("host", ""))
         if host and self._matches(host):
             await self.app(scope, receive, send)
             return
@@ -52,9 +51,14 @@ def invalid_host() -> Response:
     return PlainTextResponse("Invalid host header", status_code=400)
 
 
-def _name(host: str) -> str:
-    """The name of a Host header without its port; an IPv6 address keeps its brackets."""
-    return (host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]).lower()
+def _name(header: str) -> str:
+    """The name in a Host header, empty when it is none; its port may be any number, as in RFC 3986."""
+    name, _, port = header.rpartition(":")
+    if not name or header.endswith("]"):
+        name = header
+    elif not (port.isascii() and port.isdigit()):
+        return ""
+    return name.lower() if is_host(name) and (name.endswith("]") or ":" not in name) else ""
 
 
 class HTTPSRedirectMiddleware:
