@@ -6,7 +6,7 @@ from typing import Any
 
 from genro_asgi.base_response import HeadersArgument, Response, is_head, message_types
 from genro_asgi.delivery import Runner, ThreadedIterator, close_source, tell
-from genro_asgi.exceptions import ClientDisconnect
+from genro_asgi.pieces import send_pieces
 from genro_asgi.rendering import encode_text
 from genro_asgi.types import Scope, Send
 
@@ -16,6 +16,7 @@ __all__ = ["StreamingResponse"]
 class StreamingResponse(Response):
     """An answer sent piece by piece, from a sync or async iterable of bytes or str; the source is always closed.
 
+    Pieces between which an async iterable waits for nothing go out together, up to 64 KB in one message.
     `body_iterator` is async whatever was given, and may be replaced by one that changes the pieces.
     """
 
@@ -46,13 +47,11 @@ class StreamingResponse(Response):
             self.started = True
             await tell(send, {"type": start, "status": self.status_code, "headers": self.raw_headers})
             if not is_head(scope):
-                async for piece in pieces:
-                    chunk = piece if piece.__class__ is bytes else self.encode_piece(piece)
-                    # Not through `tell`: this line is what a long stream consists of.
-                    try:
-                        await send({"type": piece_type, "body": chunk, "more_body": True})
-                    except OSError as error:
-                        raise ClientDisconnect("The client left before the answer was complete.") from error
+
+                async def emit(data: bytes) -> None:
+                    await send({"type": piece_type, "body": data, "more_body": True})
+
+                await send_pieces(pieces, self.encode_piece, emit)
             await tell(send, {"type": piece_type, "body": b"", "more_body": False})
         finally:
             await close_source(pieces, self.body_iterator, self._source)

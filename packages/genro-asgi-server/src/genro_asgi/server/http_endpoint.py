@@ -19,6 +19,7 @@ from genro_asgi.executors.thread import ThreadExecutor
 from genro_asgi.jsoncodec import JsonError, loads
 from genro_asgi.limits import Limits
 from genro_asgi.middleware.errors import log_failure
+from genro_asgi.pieces import send_pieces
 from genro_asgi.rendering import CONTENT_LENGTHS, ENCODERS, encode
 from genro_asgi.request import (
     UNREAD,
@@ -326,12 +327,11 @@ class HttpEndpoint:
             body = first if first.__class__ is bytes else _PIECES.encode_piece(first)
             if body:
                 await send({"type": BODY, "body": body, "more_body": True})
-            async for piece in pieces:
-                await send({
-                    "type": BODY,
-                    "body": piece if piece.__class__ is bytes else _PIECES.encode_piece(piece),
-                    "more_body": True,
-                })  # fmt: skip
+
+            async def emit(data: bytes) -> None:
+                await send({"type": BODY, "body": data, "more_body": True})
+
+            await send_pieces(pieces, _PIECES.encode_piece, emit)
             await send({"type": BODY, "body": b"", "more_body": False})
         except OSError as error:
             if pieces.ag_frame is None:
