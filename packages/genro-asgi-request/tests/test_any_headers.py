@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from genro_asgi.exceptions import HTTPException
 from genro_asgi.limits import Limits
 from genro_asgi.request import Request
-from genro_asgi.response import FileResponse
+from genro_asgi.response import FileResponse, error_response
 
 ANY = st.binary(max_size=60)
 NAMES = st.sampled_from(
@@ -61,7 +61,14 @@ def test_a_file_is_answered_whatever_is_asked(file: Path, headers: list[tuple[by
     async def send(message: Any) -> None:
         sent.append(message)
 
-    run(FileResponse(file).respond({"type": "http", "method": method, "headers": headers}, send, here))
+    async def answer() -> None:
+        scope = {"type": "http", "method": method, "headers": headers}
+        try:
+            await FileResponse(file).respond(scope, send, here)
+        except HTTPException as refusal:
+            await error_response(refusal).respond(scope, send)
+
+    run(answer())
     status, body = sent[0]["status"], b"".join(message["body"] for message in sent[1:])
     lengths = [int(value) for name, value in sent[0]["headers"] if name == b"content-length"]
     assert status in (200, 206, 304, 400, 416)

@@ -20,6 +20,7 @@ from genro_asgi.exceptions import (
     HTTPException,
     HTTPUnsupportedMediaType,
 )
+from genro_asgi.form_errors import MultiPartException
 from genro_asgi.forms import form_decoder, form_of_bytes
 from genro_asgi.limits import Limits
 from genro_asgi.multipart import MultipartDecoder, PartData, PartStart, UrlencodedDecoder, safe_filename
@@ -202,7 +203,7 @@ async def test_parts_that_are_not_read_are_passed_over(make: Any) -> None:
 async def test_reading_a_part_has_a_limit(make: Any) -> None:
     async for one in make(BODY, 100, field_bytes=4000).form_stream():
         if one.name == "file":
-            with pytest.raises(HTTPContentTooLarge, match="A part of the form is larger than 4000 bytes"):
+            with pytest.raises(HTTPContentTooLarge, match="Part exceeded maximum size of 4000 bytes"):
                 await one.read()
             break
     async for one in make(BODY, 100).form_stream():
@@ -227,7 +228,7 @@ async def test_parts_of_what_is_no_form(make: Any) -> None:
 
 @pytest.mark.asyncio
 async def test_a_stream_of_parts_that_is_cut(make: Any) -> None:
-    with pytest.raises(HTTPBadRequest, match="The multipart body is malformed"):
+    with pytest.raises(HTTPBadRequest, match="Invalid multipart data"):
         [one async for one in make(BODY[:-20], 100).form_stream()]
 
 
@@ -452,12 +453,14 @@ async def test_charsets_nobody_reads(of_body: str, of_part: str, make: Any) -> N
 @pytest.mark.asyncio
 async def test_malformed_bodies(boundary: str, body: bytes, size: int, make: Any) -> None:
     headers = [("content-type", f'multipart/form-data; boundary="{boundary}"')]
-    with pytest.raises(HTTPBadRequest) as caught:
+    with pytest.raises(MultiPartException) as caught:
         await make(body, size, headers).form()
+    assert isinstance(caught.value, HTTPBadRequest)
+    assert caught.value.message == caught.value.detail
     assert caught.value.detail in (
-        "The multipart body is malformed.",
-        "The multipart body has no valid boundary.",
-        "A part of the form has no name.",
+        "Invalid multipart data.",
+        "Missing boundary in multipart.",
+        'The Content-Disposition header field "name" must be provided.',
     )
 
 
@@ -474,9 +477,14 @@ async def test_what_is_around_the_parts_is_ignored(make: Any) -> None:
 @pytest.mark.parametrize(
     ("limits", "parts", "status", "text"),
     [
-        ({"form_fields": 1}, [part("a", b""), part("b", b"")], 413, "The form has more than 1 fields."),
-        ({"form_files": 1}, [part("a", b"", "f"), part("b", b"", "f")], 413, "The form has more than 1 files."),
-        ({"field_bytes": 3}, [part("a", b"1234")], 413, "A field of the form is larger than 3 bytes."),
+        ({"form_fields": 1}, [part("a", b""), part("b", b"")], 413, "Too many fields. Maximum number of fields is 1."),
+        (
+            {"form_files": 1},
+            [part("a", b"", "f"), part("b", b"", "f")],
+            413,
+            "Too many files. Maximum number of files is 1.",
+        ),
+        ({"field_bytes": 3}, [part("a", b"1234")], 413, "Part exceeded maximum size of 3 bytes."),
         ({"field_bytes": 3}, [part("a", b"1234", "f")], None, ""),
         ({"form_fields": 0}, [part("a", b"1234", "f")], None, ""),
         ({"form_files": 0}, [part("a", b"1234")], None, ""),

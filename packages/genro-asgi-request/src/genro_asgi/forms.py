@@ -9,7 +9,7 @@ from typing import BinaryIO
 from genro_asgi.datastructures.forms import FormData, UploadFile
 from genro_asgi.datastructures.query_params import parse_query
 from genro_asgi.delivery import Runner
-from genro_asgi.exceptions import HTTPContentTooLarge
+from genro_asgi.form_errors import field_too_large, part_too_large, too_many_fields
 from genro_asgi.limits import Limits
 from genro_asgi.media_types import decode_text, parse_parameters
 from genro_asgi.multipart import (
@@ -19,8 +19,6 @@ from genro_asgi.multipart import (
     PartData,
     PartStart,
     UrlencodedDecoder,
-    field_too_large,
-    too_many_fields,
 )
 from genro_asgi.spool import KeptBody, SpoolWriter, new_spool, write_all
 
@@ -185,7 +183,7 @@ class FormPart:
         while (piece := await self._source.data_of(self)) is not None:
             size += len(piece)
             if size > limit:
-                raise HTTPContentTooLarge(f"A part of the form is larger than {limit} bytes.")
+                raise part_too_large(limit)
             pieces.append(piece)
         return b"".join(pieces)
 

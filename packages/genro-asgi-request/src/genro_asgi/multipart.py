@@ -9,7 +9,14 @@ from typing import Any, Protocol
 
 from genro_asgi.datastructures.headers import Headers
 from genro_asgi.datastructures.query_params import parse_query
-from genro_asgi.exceptions import HTTPBadRequest, HTTPContentTooLarge, HTTPHeaderFieldsTooLarge
+from genro_asgi.form_errors import (
+    FormHeadersTooLarge,
+    MalformedForm,
+    field_too_large,
+    part_too_large,
+    too_many_fields,
+    too_many_files,
+)
 from genro_asgi.limits import Limits
 from genro_asgi.media_types import charset_codec, decode_text, extended_value, parse_parameters
 
@@ -27,7 +34,7 @@ __all__ = [
 #: Bytes of a urlencoded field from which on it counts as long.
 _LONG = 64 * 1024
 
-_MALFORMED = "The multipart body is malformed."
+_MALFORMED = "Invalid multipart data."
 # RFC 2046, 5.1.1: 1 to 70 characters, none of them a control.
 _BOUNDARY = re.compile(r"[\x20-\x7e]{1,70}")
 # Control characters, and those that make a name look like another one: line separators, changes of direction.
@@ -123,16 +130,6 @@ class UrlencodedDecoder:
         return [PartStart(name, None, Headers(), "utf-8"), PartData(value.encode()), PartEnd()]
 
 
-def too_many_fields(limits: Limits) -> HTTPContentTooLarge:
-    """The 413 for a form with too many fields."""
-    return HTTPContentTooLarge(f"The form has more than {limits.form_fields} fields.")
-
-
-def field_too_large(limits: Limits) -> HTTPContentTooLarge:
-    """The 413 for a field that is too long."""
-    return HTTPContentTooLarge(f"A field of the form is larger than {limits.field_bytes} bytes.")
-
-
 def safe_filename(name: str) -> str:
     """A client's file name without directories, of any system, and without control characters."""
     name = _CONTROLS.sub("", name)
@@ -145,13 +142,15 @@ def safe_filename(name: str) -> str:
 class MultipartDecoder:
     """Turns the pieces of a multipart/form-data body into events.
 
-    Raises HTTPBadRequest for a malformed body, 413 and 431 for one over the limits, 415 for a foreign charset.
+    Raises MalformedForm for a malformed body, 413 and 431 for one over the limits, 415 for a foreign charset.
     """
 
     def __init__(self, parameters: dict[str, str], limits: Limits) -> None:
         boundary = parameters.get("boundary", "")
+        if not boundary:
+            raise MalformedForm("Missing boundary in multipart.")
         if not _BOUNDARY.fullmatch(boundary):
-            raise HTTPBadRequest("The multipart body has no valid boundary.")
+            raise MalformedForm(_MALFORMED)
         self.limits = limits
         self._codec = charset_codec(parameters.get("charset", "utf-8"))
         self._events: list[Event] = []
@@ -188,14 +187,14 @@ class MultipartDecoder:
         try:
             self._parser.write(data)
         except self._error as error:
-            raise HTTPBadRequest(_MALFORMED) from error
+            raise MalformedForm(_MALFORMED) from error
         events, self._events = self._events, []
         return events
 
     def finish(self) -> list[Event]:
-        """HTTPBadRequest when the body is not complete."""
+        """MalformedForm when the body is not complete."""
         if not self._ended:
-            raise HTTPBadRequest(_MALFORMED)
+            raise MalformedForm(_MALFORMED)
         return []
 
     def _on_part_begin(self) -> None:
@@ -205,13 +204,13 @@ class MultipartDecoder:
     def _count_header(self, size: int) -> None:
         self._header_bytes += size
         if self._header_bytes > self.limits.part_header_bytes:
-            raise HTTPHeaderFieldsTooLarge(
+            raise FormHeadersTooLarge(
                 f"The headers of a part of the form are larger than {self.limits.part_header_bytes} bytes."
             )
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         if not self._name and len(self._headers) == self.limits.part_headers:
-            raise HTTPHeaderFieldsTooLarge(f"A part of the form has more than {self.limits.part_headers} headers.")
+            raise FormHeadersTooLarge(f"A part of the form has more than {self.limits.part_headers} headers.")
         self._count_header(end - start)
         self._name += data[start:end]
 
@@ -227,7 +226,7 @@ class MultipartDecoder:
         headers = Headers(raw=self._headers)
         options = parse_parameters(self._decoded(headers, "content-disposition", self._codec))[1]
         if "name" not in options:
-            raise HTTPBadRequest("A part of the form has no name.")
+            raise MalformedForm('The Content-Disposition header field "name" must be provided.')
         filename = options.get("filename")
         if filename is None and "filename*" in options:
             filename = extended_value(options["filename*"])
@@ -250,13 +249,13 @@ class MultipartDecoder:
         else:
             self._files += 1
             if self._files > self.limits.form_files:
-                raise HTTPContentTooLarge(f"The form has more than {self.limits.form_files} files.")
+                raise too_many_files(self.limits)
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._in_field:
             self._field_bytes += end - start
             if self._field_bytes > self.limits.field_bytes:
-                raise field_too_large(self.limits)
+                raise part_too_large(self.limits.field_bytes)
         self._events.append(PartData(data[start:end]))
 
     def _on_part_end(self) -> None:
