@@ -45,6 +45,8 @@ class GenropyAsgiServer(AsgiServer):
         wsgi_app: what to call instead of the site, such as a debugger around it
         options:  those of WSGIMiddleware
         """
+        if self.wsgi_gateway is None:
+            raise ConfigError(f"{self.config.where('middleware.wsgi_gateway')} is off; a site needs it: switch it on.")
         self.site = site
-        self._gateway = SiteGateway(site, wsgi_app or site, self._asgi_prefixes, **options)
-        self.wsgi_app = self._gateway.wsgi_app
+        options = {**self.wsgi_gateway.options, **options}
+        self.wsgi_gateway.gateway = SiteGateway(site, wsgi_app or site, self.asgi_prefixes, **options)

@@ -11,6 +11,7 @@ _HOMES = {
     "errors": "genro_asgi.middleware.errors:ErrorsMiddleware",
     "limits": "genro_asgi.middleware.limits:LimitsMiddleware",
     "logging": "genro_asgi.middleware.logging:LoggingMiddleware",
+    "wsgi_gateway": "genro_asgi.middleware.wsgi_gateway:WsgiGatewayMiddleware",
 }
 _registered: dict[str, type[Middleware]] = {}
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from genro_routes import Router, RoutingClass, RoutingContext, Section
 
@@ -21,6 +21,7 @@ from genro_asgi.lifespan import ServerLifespan
 from genro_asgi.middleware.base import ForApp, Middleware
 from genro_asgi.middleware.logging import LoggingMiddleware
 from genro_asgi.middleware.registry import known_middleware
+from genro_asgi.middleware.wsgi_gateway import WsgiGatewayMiddleware, prefixes_of
 from genro_asgi.request import (
     BaseRequest,
     HttpRequest,
@@ -34,6 +35,7 @@ from genro_asgi.server.dispatcher import Dispatcher
 from genro_asgi.server.http_endpoint import HttpEndpoint
 from genro_asgi.server.loader import AppLoader
 from genro_asgi.server.mounts import Mounts
+from genro_asgi.server.passage import pass_on
 from genro_asgi.server.pools import ServerPools
 from genro_asgi.server.route_watch import watch
 from genro_asgi.server.routes import ANY_METHOD, Endpoint, RouteTable
@@ -70,6 +72,9 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     configuration (`limits=`, `middleware=`, `auth=`...). ConfigError tells in one line what is wrong with them.
     """
 
+    #: Whether a message to a handler of the server itself may bring credentials of its own; see AsgiApplication.
+    message_auth: ClassVar[bool] = False
+
     def __init__(
         self,
         server_dir: str | Path | None = None,
@@ -98,7 +103,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self.url: str | None = None
         self.openapi_info = self.config.openapi
         self.db_registry: dict[str, Any] = {}
-        self._gateway: Any = None
+        self._wsgi_app: Any = None
         self._prefixes: frozenset[str] | None = None
         self._straight = "http"
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -213,7 +218,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         elif callable(app):
             foreign: Any = app
             self.mounts.add(name, foreign)
-            self._straight = None
+            self._straight = self._prefixes = None
         else:
             raise TypeError(f"mount {name!r}: {app!r} is neither a RoutingClass nor an ASGI application.")
         if isinstance(app, AsgiServerEnabler):
@@ -226,6 +231,8 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
 
     def _set_middleware(self, middleware: list[Middleware]) -> None:
         self.middleware = sorted(middleware, key=lambda one: one.order)
+        #: The way to `wsgi_app`; None when the configuration has switched it off.
+        self.wsgi_gateway = next((one for one in self.middleware if isinstance(one, WsgiGatewayMiddleware)), None)
         self.dispatcher = Dispatcher(self, self.table, self.middleware, "http")
         self.ws_dispatcher = Dispatcher(self, self.table, self.middleware, "websocket")
         self.prepare_http()
@@ -258,10 +265,13 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         taker: ASGIApp | None = self.mounts.find(path) if self.mounts else None
         if taker is None and kind == "websocket":
             taker = self.websockets
-        elif taker is None and self._gateway is not None and self._gateway.owns(path):
-            taker = self._gateway
         if taker is None:
-            return False
+            if self._wsgi_app is None or self.wsgi_gateway is None:
+                return False
+            gateway = self.wsgi_gateway.owner(path)
+            if gateway is not None:
+                await pass_on(self, gateway, scope, receive, send)
+            return gateway is not None
         if kind == "http" and self.dispatcher.head is not None:
             try:
                 self.dispatcher.head.check(scope)
@@ -277,27 +287,25 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     @property
     def wsgi_app(self) -> Any:
         """The WSGI application that answers whatever no application of this server does; None for none."""
-        return None if self._gateway is None else self._gateway.wsgi_app
+        return self._wsgi_app
 
     @wsgi_app.setter
     def wsgi_app(self, app: Any) -> None:
-        if app is None:
-            self._gateway = None
-            return
-        if self._gateway is None:
-            from genro_asgi.middleware.wsgi_gateway import WsgiGateway
+        if app is not None:
+            if self.wsgi_gateway is None:
+                where = self.config.where("middleware.wsgi_gateway")
+                raise ConfigError(f"{where} is off, and the server has a wsgi_app; switch it on.")
+            if not callable(app):
+                raise TypeError(f"wsgi_app is {app!r}; give it a WSGI application, a callable.")
+            self._straight = None
+        self._wsgi_app = app
 
-            self._gateway = WsgiGateway(app, self._asgi_prefixes)
-        self._gateway.wsgi_app = app
-        self._straight = None
-
-    def _asgi_prefixes(self) -> frozenset[str]:
+    def asgi_prefixes(self) -> frozenset[str]:
         """The first segments that stay here while there is a WSGI application; worked out anew after each change."""
         if self._prefixes is None:
             watch(self)
-            own = {*self.route._children, *self.route._branches, *self.route._entries} - {self.route.default_entry}
-            wsgi = {name for name, app in self.apps.items() if getattr(app, "app_protocol", "asgi") != "asgi"}
-            self._prefixes = frozenset({"_server", "_sys"} | (own - wsgi))
+            mounted = (name for name, _ in self.mounts.items() if "/" not in name)
+            self._prefixes = prefixes_of(self).union(mounted)
         return self._prefixes
 
     def tree_changed(self) -> None:
@@ -496,8 +504,8 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     async def close(self) -> None:
         """Let go of threads and timers; the server can be started again."""
         self.sweeper.stop()
-        if self._gateway is not None:
-            await self._gateway.shutdown()
+        if self.wsgi_gateway is not None:
+            await self.wsgi_gateway.shutdown()
         await self.pools.shutdown()
         self._open_pools()
         self.set_draining(False)

@@ -39,8 +39,8 @@ class Sweeper:
         self._timer = loop.call_later(PERIOD, self._round, loop)
 
     def _look_at(self, request: HttpRequest) -> None:
-        if request.phase == "socket":
-            return  # a raw WebSocket may stay as long as it likes, and reads for itself
+        if request.phase == "socket" or request.phase == "passed":
+            return  # a raw WebSocket, or a WSGI application, may take as long as it likes, and reads for itself
         if request.phase != request.swept_phase:
             request.swept_phase, request.ticks = request.phase, 0
         request.ticks += 1

@@ -4,7 +4,14 @@ import asyncio
 import io
 import logging
 
-from genro_asgi.executors.errors import ExecutorError, ExecutorTimeoutError
+from genro_asgi.exceptions import (
+    HTTPBadRequest,
+    HTTPContentTooLarge,
+    HTTPException,
+    HTTPGatewayTimeout,
+    HTTPServiceUnavailable,
+)
+from genro_asgi.executors.errors import ExecutorError, ExecutorOverloadError, ExecutorTimeoutError
 from genro_asgi.executors.thread import ThreadExecutor
 from genro_asgi.middleware.wsgi.call import WSGIApp, WsgiCall, plain_head
 from genro_asgi.middleware.wsgi.environ import BadRequest, body_of, build_environ
@@ -32,6 +39,7 @@ class WSGIMiddleware:
     max_body:      bytes of a request body (413); None is no limit
     body_timeout:  seconds the application waits for the next piece of a body (408); None waits for ever
     stall_timeout: seconds a client may take nothing of a streamed answer before it is dropped; None waits for ever
+    raise_errors:  raise what went wrong before an answer began, for those around to answer, instead of answering here
     """
 
     def __init__(
@@ -43,6 +51,7 @@ class WSGIMiddleware:
         max_body: int | None = None,
         body_timeout: float | None = 60.0,
         stall_timeout: float | None = 60.0,
+        raise_errors: bool = False,
     ) -> None:
         if not callable(app):
             raise TypeError(f"WSGIMiddleware got {app!r}; give it a WSGI application, a callable")
@@ -54,6 +63,7 @@ class WSGIMiddleware:
         self.max_body = max_body
         self.body_timeout = body_timeout
         self.stall_timeout = stall_timeout
+        self.raise_errors = raise_errors
         self._workers = DEFAULT_WORKERS if workers is None else workers
         self._owns_pool = pool is None
         self.pool = self._new_pool() if pool is None else pool
@@ -74,15 +84,15 @@ class WSGIMiddleware:
             environ = build_environ(scope)
             has_body, length = body_of(environ)
         except BadRequest as error:
-            await _answer(scope, send, 400, str(error))
+            await self._answer(scope, send, HTTPBadRequest(str(error)))
             return
         if self.max_body is not None and length is not None and length > self.max_body:
-            await _answer(scope, send, 413, "The request body is too large.")
+            await self._answer(scope, send, HTTPContentTooLarge("The request body is too large."))
             return
         loop = asyncio.get_running_loop()
         hub = self._hub
         if hub is None or hub.loop is not loop:
-            hub = self._hub = Hub(loop, self.pool, self.stall_timeout)
+            hub = self._hub = Hub(loop, self.pool, self.stall_timeout, self.raise_errors)
         call = WsgiCall(hub, scope, receive, send)
         if has_body:
             polite = "HTTP_EXPECT" in environ
@@ -95,12 +105,14 @@ class WSGIMiddleware:
             if has_body and ("CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ):
                 call.watch()  # most of the body is on its way: have it here when it is asked for
             await job
+            if call.error is not None:
+                call.raise_error()
             if call.pump_task is None and not call.gone:
                 await call.pump()
             if call.pump_task is not None or call.gone:
                 await call.finish()
         except ExecutorError as error:
-            await _fail(call, send, error)
+            await self._fail(call, send, error)
         finally:
             call.release()
 
@@ -112,6 +124,25 @@ class WSGIMiddleware:
             await _refuse_websocket(scope, receive, send)
         else:
             raise ValueError(f"a WSGI application does not answer ASGI scopes of type {kind!r}; only 'http'")
+
+    async def _answer(self, scope: Scope, send: Send, refusal: HTTPException) -> None:
+        """Refuse a request in a few words, or leave it to those around us."""
+        if self.raise_errors:
+            raise refusal
+        body = refusal.detail.encode()
+        headers = plain_head(refusal.status_code, body)[1]
+        await send({"type": "http.response.start", "status": refusal.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    async def _fail(self, call: WsgiCall, send: Send, error: ExecutorError) -> None:
+        """The pool took no request, or gave this one up: it was stopped, is full, or has a timeout."""
+        timed_out = isinstance(error, ExecutorTimeoutError)
+        if self.raise_errors and call.pump_task is None and (timed_out or isinstance(error, ExecutorOverloadError)):
+            raise error
+        logger.error("the WSGI request %s was not served: %s", call.what, error)
+        if call.pump_task is not None:
+            raise ResponseAborted("the pool gave a request up while its response was being sent") from None
+        await self._answer(call.scope, send, HTTPGatewayTimeout() if timed_out else HTTPServiceUnavailable())
 
     def startup(self) -> None:
         """Get ready to serve again after shutdown()."""
@@ -132,23 +163,6 @@ class WSGIMiddleware:
         await receive()
         await self.shutdown()
         await send({"type": "lifespan.shutdown.complete"})
-
-
-async def _answer(scope: Scope, send: Send, status: int, text: str) -> None:
-    body = text.encode()
-    await send({"type": "http.response.start", "status": status, "headers": plain_head(status, body)[1]})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-
-
-async def _fail(call: WsgiCall, send: Send, error: ExecutorError) -> None:
-    """The pool took no request, or gave this one up: it was stopped, is full, or has a timeout."""
-    logger.error("the WSGI request %s was not served: %s", call.what, error)
-    if call.pump_task is not None:
-        raise ResponseAborted("the pool gave a request up while its response was being sent") from None
-    if isinstance(error, ExecutorTimeoutError):
-        await _answer(call.scope, send, 504, "Gateway Timeout")
-    else:
-        await _answer(call.scope, send, 503, "Service Unavailable")
 
 
 async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:

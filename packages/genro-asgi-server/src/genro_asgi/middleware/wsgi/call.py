@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
+from genro_asgi.exceptions import HTTPException
 from genro_asgi.middleware.redact import redact_path
 from genro_asgi.middleware.wsgi.environ import Environ
 from genro_asgi.middleware.wsgi.exchange import CHUNK_COST, Exchange
@@ -30,6 +31,17 @@ def plain_head(status: int, text: bytes) -> Head:
     """The head of a short answer of ours."""
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
     return status, headers, len(text)
+
+
+def _telling(error: BaseException, fault: int) -> Exception:
+    """What is raised to those around us."""
+    if fault:
+        return HTTPException(fault, _TEXTS[fault].decode())
+    if isinstance(error, Exception):
+        return error
+    wrapped = RuntimeError(f"the WSGI application raised {error!r}")
+    wrapped.__cause__ = error  # SystemExit and the like would end the server
+    return wrapped
 
 
 def _not_bytes(chunk: object) -> TypeError:
@@ -79,6 +91,15 @@ class WsgiCall(Exchange):
             close()
         except BaseException:
             logger.exception("close() of the WSGI response to %s failed", self.what)
+
+    def raise_error(self) -> None:
+        """Raise what `run` has met with; called in the request's own coroutine."""
+        error, self.error = self.error, None  # its traceback knows us
+        assert error is not None
+        try:
+            raise error
+        finally:
+            del error
 
     def start_response(
         self, status: str, response_headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -181,6 +202,9 @@ class WsgiCall(Exchange):
     def _fail(self, error: BaseException) -> None:
         """Answer 500, or what the body is at fault for; once the head is out, the answer can only break off."""
         fault = self.input.fault if self.input is not None else 0
+        if self.hub.raise_errors and not (self.committed or self.gone):
+            self.error = _telling(error, fault)
+            return
         if fault and not self.gone:
             logger.warning("the WSGI request %s was refused with %d", self.what, fault)
         elif self.gone or isinstance(error, ClientGone):

@@ -31,10 +31,17 @@ class ResponseAborted(RuntimeError):
 class Hub:
     """All exchanges of one event loop: one wake-up serves many of them, one timer watches them all."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, parking: Parking, stall_timeout: float | None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        parking: Parking,
+        stall_timeout: float | None,
+        raise_errors: bool = False,
+    ) -> None:
         self.loop = loop
         self.parking = parking
         self.stall_timeout = stall_timeout
+        self.raise_errors = raise_errors
         self.live: set[Exchange] = set()
         self._outbox: deque[Exchange] = deque()
         self._armed = False
@@ -81,6 +88,7 @@ class Exchange:
     finished = False  # no more output comes
     ended = False  # and close() was called: the thread is done with the request
     broken: str | None = None  # why the answer cannot be completed
+    error: Exception | None = None  # what those around us are to answer
     produced = 0
     gate: Gate | None = None  # where it waits for room
 
@@ -262,6 +270,9 @@ class Exchange:
         except OSError:
             self.lose()
             return
+        except BaseException:
+            self.lose()  # or the thread would wait for room that nobody makes
+            raise
         raise ResponseAborted(self.broken)
 
     def _take_out(self) -> bytes:
