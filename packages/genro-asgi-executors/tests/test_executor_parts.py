@@ -17,7 +17,7 @@ from genro_asgi.executors import ExecutorError, reference, wire, worker
 from genro_asgi.executors.backlog import MAX_LEVELS, Backlog
 from genro_asgi.executors.crew import Crew
 from genro_asgi.executors.errors import RemoteTraceback, describe
-from genro_asgi.executors.fleet import remote_error
+from genro_asgi.executors.failures import remote_error
 from genro_asgi.executors.job import CallOptions
 from genro_asgi.executors.metrics import BOUNDS, Histogram, Tally
 from genro_asgi.executors.progress import here
@@ -294,7 +294,7 @@ def test_a_worker_whose_initializer_fails_leaves(talk: Talk) -> None:
 def test_a_worker_reports_failures(talk: Talk) -> None:
     answers = talk(
         call("fail", "bad"), call("nothing"), (wire.CALL, b"garbage"), call("make_lambda"), call("count_to", 1),
-        call("raise_picky"), call("echo", jobs.Fickle()),
+        call("raise_stubborn"), call("echo", jobs.Fickle()),
     )  # fmt: skip
     assert {kind for kind, _ in answers} == {wire.ERROR}
     errors = [str(error) for _, (error, _) in answers]
@@ -305,7 +305,7 @@ def test_a_worker_reports_failures(talk: Talk) -> None:
         "the result of offload_jobs.make_lambda cannot be sent from a worker process: value['rows']"
     )
     assert errors[4].endswith("; iterate it with stream()")
-    assert errors[5].startswith("offload_jobs.raise_picky raised an exception that cannot be sent")
+    assert errors[5].startswith("offload_jobs.raise_stubborn raised an exception that cannot be sent")
     text = answers[0][1][1]
     assert text.splitlines()[1].endswith(", in fail")
 

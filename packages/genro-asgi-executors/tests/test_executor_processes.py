@@ -223,9 +223,38 @@ async def test_an_exception_brings_its_remote_traceback(processes: Make) -> None
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "attributes"),
+    [
+        ("Picky", "picky", {"code": 3}),
+        ("Wordy", "code 3", {"code": 3}),
+        ("Keyed", "keyed", {"code": 3}),
+        ("Missing", "[Errno 2] gone", {"code": 3, "errno": 2, "strerror": "gone"}),
+        ("Travels", "travels", {"code": 3}),
+        ("Slotted", "3", {"code": 3}),
+    ],
+)
+@pytest.mark.asyncio
+async def test_exceptions_with_an_init_of_their_own(
+    processes: Make, name: str, text: str, attributes: dict[str, Any]
+) -> None:
+    """Pickle alone would lose them, or say "code code 3"; in a group as well."""
+    pool = processes()
+    kind = getattr(jobs, name)
+    with pytest.raises(kind) as caught:
+        await pool.run(jobs.raise_special, name)
+    with pytest.raises(ExceptionGroup) as group:
+        await pool.run(jobs.raise_special, name, grouped=True)
+    for error in (caught.value, *group.value.exceptions):
+        assert (type(error), str(error)) == (kind, text)
+        assert {key: getattr(error, key) for key in attributes} == attributes
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    assert caught.value.__notes__ == ["noted"]
+
+
+@pytest.mark.parametrize(
     ("fn", "args", "text"),
     [
-        (jobs.raise_picky, (), "raised an exception that cannot be sent .*Picky: picky"),
+        (jobs.raise_stubborn, (), "raised an exception that cannot be sent .*Stubborn: 3"),
         (jobs.raise_unsendable, (), "raised an exception that cannot be sent .*Unsendable: unsendable"),
         (jobs.exit_with, (4,), r"offload_jobs.exit_with raised SystemExit\(4\); raise an ordinary exception"),
         (jobs.stop_iteration, (), r"offload_jobs.stop_iteration raised StopIteration\('enough'\)"),

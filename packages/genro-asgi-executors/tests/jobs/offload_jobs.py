@@ -73,10 +73,83 @@ class Picky(Exception):
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
+        self.code = code
 
 
-def raise_picky() -> None:
-    raise Picky(3, "picky")
+class Wordy(Exception):
+    """Pickles, and says something else when it is made again."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+
+class Keyed(Exception):
+    def __init__(self, *, code: int) -> None:
+        super().__init__("keyed")
+        self.code = code
+
+
+class Missing(FileNotFoundError):
+    def __init__(self, code: int) -> None:
+        super().__init__(2, "gone")
+        self.code = code
+
+
+class Travels(Exception):
+    """Knows how to pickle."""
+
+    def __init__(self, code: int, text: str = "travels") -> None:
+        super().__init__(text)
+        self.code = code
+
+    def __reduce__(self) -> Any:
+        return travelled, (self.code,)
+
+
+def travelled(code: int) -> Travels:
+    error = Travels(code)
+    error.add_note("noted")
+    return error
+
+
+class Slotted(Exception):
+    """Has to be made by its init."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Stubborn(Exception):
+    """Nobody can make it again."""
+
+    def __new__(cls, code: int, secret: object = None) -> "Stubborn":
+        if secret is None:
+            raise TypeError("no secret")
+        return super().__new__(cls, code)
+
+    def __init__(self, code: int, secret: object) -> None:
+        super().__init__(code)
+
+
+def raise_special(name: str, grouped: bool = False) -> None:
+    error: Exception = {
+        "Picky": lambda: Picky(3, "picky"),
+        "Wordy": lambda: Wordy(3),
+        "Keyed": lambda: Keyed(code=3),
+        "Missing": lambda: Missing(3),
+        "Travels": lambda: Travels(3),
+        "Slotted": lambda: Slotted(3),
+    }[name]()
+    error.add_note("noted")
+    raise ExceptionGroup("several", [error]) if grouped else error
+
+
+def raise_stubborn() -> None:
+    raise Stubborn(3, "secret")
 
 
 class Unsendable(Exception):

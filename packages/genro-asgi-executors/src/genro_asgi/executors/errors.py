@@ -43,6 +43,8 @@ def describe(fn: object) -> str:
     """The name of a callable as error texts write it: `module.qualname`, or its repr."""
     name = getattr(fn, "__qualname__", None)
     module = getattr(fn, "__module__", None)
+    if module == "__mp_main__":
+        module = "__main__"  # as a worker process calls the script
     return f"{module}.{name}" if name and module else repr(fn)
 
 

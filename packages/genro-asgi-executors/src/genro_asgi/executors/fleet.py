@@ -9,7 +9,8 @@ from time import monotonic
 from typing import Any, Protocol
 
 from genro_asgi.executors import wire
-from genro_asgi.executors.errors import ExecutorError, RemoteTraceback, WorkerDiedError, describe
+from genro_asgi.executors.errors import ExecutorError, WorkerDiedError, describe
+from genro_asgi.executors.failures import remote_error
 from genro_asgi.executors.job import Job
 from genro_asgi.executors.process import WorkerProcess
 from genro_asgi.executors.reference import main_module, parcel, reference
@@ -283,14 +284,3 @@ class Fleet:
             else:
                 waiter.set_exception(error)
         self._waiting.clear()
-
-
-def remote_error(data: bytes, fn: object) -> BaseException:
-    """The exception a worker has sent, its traceback there as the cause."""
-    try:
-        error: BaseException
-        error, text = pickle.loads(data)
-    except Exception as exc:
-        return ExecutorError(f"{describe(fn)} raised an exception that cannot be rebuilt on this side: {exc!r}")
-    error.__cause__ = RemoteTraceback(text)
-    return error

@@ -13,7 +13,8 @@ from typing import Any, TypeVar, cast
 from genro_asgi.executors import wire
 from genro_asgi.executors.base import BaseExecutor, Overload
 from genro_asgi.executors.errors import ExecutorError, describe
-from genro_asgi.executors.fleet import Fleet, remote_error
+from genro_asgi.executors.failures import remote_error
+from genro_asgi.executors.fleet import Fleet
 from genro_asgi.executors.inflow import Inflow
 from genro_asgi.executors.job import CallOptions, Job, OnCancel
 from genro_asgi.executors.process import WorkerProcess

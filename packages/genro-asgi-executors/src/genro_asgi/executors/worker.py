@@ -116,7 +116,7 @@ class Worker:
                 fn, args, _ = self._read(setup["initializer"])
                 fn(*args)
         except BaseException as exc:
-            self.channel.send(wire.BROKEN, failure(exc, None))
+            self.channel.send(wire.BROKEN, _failure(exc, None))
             return False
         self.channel.send(wire.READY)
         return True
@@ -128,7 +128,7 @@ class Worker:
             fn, args, kwargs = self._read(payload)
             kind, data = run(fn, args, kwargs)
         except BaseException as exc:
-            kind, data = wire.ERROR, failure(exc, fn)
+            kind, data = wire.ERROR, _failure(exc, fn)
         self.calls += 1
         last = self.calls >= self.max_calls or (self.max_rss != float("inf") and rss() > self.max_rss)
         self.channel.send(kind | wire.LAST if last else kind, data)
@@ -198,22 +198,10 @@ def parcel(value: object, fn: Callable[..., Any], what: str) -> bytes:
         ) from exc
 
 
-def failure(exc: BaseException, fn: Callable[..., Any] | None) -> bytes:
-    """An exception and its traceback as bytes; one that does not survive the journey is replaced."""
-    import traceback  # a worker that never fails starts without it
+def _failure(exc: BaseException, fn: Callable[..., Any] | None) -> bytes:
+    from genro_asgi.executors.failures import failure  # a worker that never fails starts without it
 
-    trace = exc.__traceback__
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next  # our own frames are of no interest
-    text = "".join(traceback.format_exception(type(exc), exc, trace))
-    try:
-        data = pickle.dumps((exc, text), wire.PROTOCOL)
-        pickle.loads(data)
-    except Exception:
-        raised = traceback.format_exception_only(type(exc), exc)[-1].strip()
-        error = ExecutorError(f"{describe(fn)} raised an exception that cannot be sent from a worker process: {raised}")
-        data = pickle.dumps((error, text), wire.PROTOCOL)
-    return data
+    return failure(exc, fn, __file__)
 
 
 def rss() -> int:

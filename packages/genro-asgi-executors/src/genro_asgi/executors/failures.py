@@ -1,0 +1,71 @@
+"""Exceptions on their way from a worker process to the caller."""
+
+import io
+import pickle
+import traceback
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from genro_asgi.executors import wire
+from genro_asgi.executors.errors import ExecutorError, RemoteTraceback, describe
+
+
+def failure(exc: BaseException, fn: Callable[..., Any] | None, own_file: str) -> bytes:
+    """An exception and its traceback, without the frames of `own_file` it begins with, as bytes.
+
+    One that does not survive the journey is replaced.
+    """
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == own_file:
+        trace = trace.tb_next
+    text = "".join(traceback.format_exception(type(exc), exc, trace))
+    try:
+        out = io.BytesIO()
+        _Pickler(out, wire.PROTOCOL).dump((exc, text))
+        data = out.getvalue()
+        pickle.loads(data)
+    except Exception:
+        raised = traceback.format_exception_only(type(exc), exc)[-1].strip()
+        error = ExecutorError(f"{describe(fn)} raised an exception that cannot be sent from a worker process: {raised}")
+        data = pickle.dumps((error, text), wire.PROTOCOL)
+    return data
+
+
+def remote_error(data: bytes, fn: object) -> BaseException:
+    """The exception a worker has sent, its traceback there as the cause."""
+    try:
+        error: BaseException
+        error, text = pickle.loads(data)
+    except Exception as exc:
+        return ExecutorError(f"{describe(fn)} raised an exception that cannot be rebuilt on this side: {exc!r}")
+    error.__cause__ = RemoteTraceback(text)
+    return error
+
+
+class _Pickler(pickle.Pickler):
+    """Exceptions whose `__init__` does not take `args`, or makes other ones of them, travel without it."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, BaseException) or not isinstance(type(obj).__init__, FunctionType):
+            return NotImplemented
+        make, *parts = obj.__reduce_ex__(wire.PROTOCOL)
+        if make is not type(obj):
+            return NotImplemented  # it knows how to travel
+        try:
+            again = make(*parts[0])
+            if again.args == obj.args and str(again) == str(obj):
+                return NotImplemented
+        except Exception:
+            pass
+        return remake, (make, *parts)
+
+
+def remake(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any] | None = None) -> BaseException:
+    """The exception with these `args` and attributes, made without an `__init__` written in Python."""
+    exc = cls.__new__(cls, *args)
+    init = next(base.__init__ for base in cls.__mro__ if not isinstance(base.__init__, FunctionType))
+    init(exc, *args)
+    for name, value in (state or {}).items():
+        setattr(exc, name, value)
+    return exc
