@@ -48,7 +48,9 @@ function network({ hello = {}, refusal, refuses = () => false } = {}) {
 
     #take(fields) {
       this.sent.push(fields);
-      if (fields.path === "/_wsx/hello") this.say({ id: fields.id, status: 200, data: { v: 1, identity: null, ...hello }, ...refusal });
+      if (fields.path !== "/_wsx/hello") return;
+      const answer = typeof hello === "function" ? hello(fields.data) : hello;
+      this.say({ id: fields.id, status: 200, data: { v: 1, identity: null, ...answer }, ...refusal });
     }
 
     say(fields) {
@@ -82,13 +84,15 @@ async function connected(net, options) {
   return client;
 }
 
+const KEPT = { features: ["resume"], session: "t1", resume_s: 60 };
+
 const cases = {
   async "the handshake"() {
     const net = network({ hello: { identity: "ada", limits: { message: 5 }, features: ["sub"] } });
     const client = await connected(net, { auth: { token: "t" } });
     const [{ url, protocol, sent: [{ method, path, data }] }] = net.sockets;
     assert.deepEqual([url, protocol, method, path], ["ws://127.0.0.1/x", "wsx.1", "POST", "/_wsx/hello"]);
-    assert.deepEqual(data, { v: 1, features: ["stream", "credit", "cancel", "sub", "batch"], auth: { token: "t" } });
+    assert.deepEqual(data, { v: 1, features: ["stream", "credit", "cancel", "sub", "batch", "resume"], auth: { token: "t" } });
     assert.deepEqual([client.identity, client.limits, client.features], ["ada", { message: 5 }, ["sub"]]);
     client.close();
   },
@@ -267,6 +271,82 @@ const cases = {
     await assert.rejects(other.get("/x"), { status: 401 });
   },
 
+  async "credentials that ended are renewed, and the call is made again"() {
+    const net = network();
+    let shown = 0;
+    const client = await connected(net, { auth: async () => (shown < 3 ? { token: `t${(shown += 1)}` } : undefined) });
+    const [socket] = net.sockets;
+    const refuse = (...paths) => {
+      for (const { id } of socket.calls.filter(({ path }) => paths.includes(path))) {
+        socket.say({ id, status: 401, data: { error: "They have expired.", code: "UNAUTHENTICATED" } });
+      }
+    };
+    const last = (path) => socket.calls.findLast((call) => call.path === path);
+    const calls = [client.post("/a", 1), client.get("/b")];
+    await settle();
+    refuse("/a", "/b");
+    await settle();
+    assert.deepEqual(socket.calls.slice(2).map(({ path, data }) => [path, data]), [["/_wsx/auth", { token: "t2" }]]);
+    socket.answer({ identity: "ada" }, { path: "/_wsx/auth" });
+    await settle();
+    for (const path of ["/a", "/b"]) socket.answer(path, { path });
+    assert.deepEqual([await Promise.all(calls), client.identity, socket.calls.length], [["/a", "/b"], "ada", 5]);
+
+    // Once for each call; what is refused after all is told as it was.
+    const forbidden = assert.rejects(client.post("/c"), { status: 401, message: "They have expired." });
+    await settle();
+    refuse("/c");
+    await settle();
+    assert.deepEqual(last("/_wsx/auth").data, { token: "t3" });
+    socket.answer({ identity: "ada" }, { path: "/_wsx/auth" });
+    await settle();
+    refuse("/c");
+    await forbidden;
+    const without = assert.rejects(client.post("/d"), { status: 401, message: "They have expired." });
+    await settle();
+    refuse("/d");
+    await without; // no credentials any more
+    assert.equal(socket.calls.filter(({ path }) => path === "/_wsx/auth").length, 2);
+    client.close();
+    const fixed = await connected(net, { auth: { token: "t" } });
+    const refused = assert.rejects(fixed.post("/e"), { status: 401 });
+    await settle();
+    net.sockets[1].say({ id: net.sockets[1].calls[0].id, status: 401, data: { code: "UNAUTHENTICATED" } });
+    await refused;
+    assert.equal(net.sockets[1].calls.length, 1);
+    fixed.close();
+  },
+
+  async "a topic: who takes their time is sent no more than the credit, and a signal leaves it"() {
+    const net = network();
+    const client = await connected(net);
+    const control = new AbortController();
+    const [seen, waits] = [[], []];
+    const onEvent = ({ data }) => new Promise((resolve) => { seen.push(data); waits.push(resolve); });
+    const sub = client.subscribe("/t", null, onEvent, { credit: 2, signal: control.signal });
+    await settle();
+    const [socket] = net.sockets;
+    const [{ id, credit }] = socket.calls;
+    const say = (seq, data) => socket.say({ id, status: 200, stream: true, seq, data });
+    say(0, { sub: "1" });
+    await sub.ready;
+    const granted = () => socket.calls.filter((call) => call.credit && !call.method).length;
+    await settle();
+    for (const seq of [1, 2, 3]) say(seq, { event: "message", topic: "/t", data: seq });
+    await settle();
+    assert.deepEqual([credit, seen, granted()], [2, [1], 2]);
+    waits[0]();
+    await settle();
+    assert.deepEqual([seen, granted()], [[1, 2], 3]);
+    control.abort();
+    waits[1]();
+    await sub.done;
+    assert.deepEqual([seen, socket.calls.at(-1).path], [[1, 2], "/_wsx/cancel"]);
+    await client.subscribe("/t", null, onEvent, { signal: control.signal }).done;
+    assert.equal(socket.calls.at(-1).path, "/_wsx/cancel"); // not even begun
+    client.close();
+  },
+
   async "calls of the server"() {
     const net = network();
     const seen = [];
@@ -338,6 +418,191 @@ const cases = {
     client.close();
   },
 
+  async "who does not want to reconnect is told of the loss, after its last call where the server says goodbye"() {
+    const net = network();
+    const client = await connected(net, { reconnect: false });
+    assert.equal(net.sockets[0].sent[0].data.features.includes("resume"), false);
+    net.sockets[0].lose(1006);
+    assert.deepEqual([(await client.closed).code, client.state], ["DISCONNECTED", "closed"]);
+    await assert.rejects(client.get("/x"), { code: "DISCONNECTED" });
+    const other = await connected(net, { reconnect: false });
+    const call = other.post("/slow");
+    await settle();
+    net.sockets[1].say({ method: "POST", path: "/_wsx/goaway", data: { after_ms: 0 } });
+    await settle();
+    net.sockets[1].answer("done", { path: "/slow" });
+    assert.equal(await call, "done");
+    assert.deepEqual([(await other.closed).details.code, net.sockets.length], [1000, 2]);
+  },
+
+  async "a session goes on over the next connection"() {
+    const net = network({ hello: ({ session }) => ({ ...KEPT, resumed: session && true }) });
+    const client = await connected(net);
+    const events = [];
+    const sub = client.subscribe("/t", null, (event) => events.push(event.data));
+    const [posted, got, dropped] = ["/p", "/g", "/d"].map((path) => client.post(path, 5n ** 40n));
+    const stream = client.stream("/s", { n: 9 }, { credit: 4 });
+    const first = stream.next();
+    const upload = client.post("/up", (async function* () { yield 1; await new Promise(() => {}); })());
+    const ping = client.ping();
+    await settle();
+    const [old] = net.sockets;
+    const id = (path) => old.calls.find((call) => call.path === path).id;
+    old.say({ id: id("/t"), status: 200, stream: true, seq: 0, data: { sub: "1" } });
+    for (const seq of [0, 1, 2]) old.say({ id: id("/s"), status: 200, stream: true, seq, data: seq });
+    await settle();
+    assert.equal((await first).value, 0);
+    await sub.ready;
+    old.lose(1006);
+    await assert.rejects(upload, { status: 410, code: "RESUME_LOST", retry: false });
+    await assert.rejects(ping, { code: "DISCONNECTED" });
+    client.post("/new", 1).catch(() => {});
+    assert.equal((await stream.next()).value, 1); // before there is a connection
+    await pass(500);
+    const [, fresh] = net.sockets;
+    const [hello, ...calls] = fresh.sent;
+    assert.equal(hello.data.session, "t1");
+    assert.deepEqual(hello.data.acks, { [id("/t")]: 0, [id("/p")]: -1, [id("/g")]: -1, [id("/d")]: -1, [id("/s")]: 2 });
+    assert.deepEqual(calls.map((call) => call.path), ["/p", "/g", "/d", "/new"]);
+    assert.deepEqual(calls.slice(0, 3), old.calls.filter(({ path }) => ["/p", "/g", "/d"].includes(path)));
+    const numbers = [...old.calls, hello, fresh.calls.at(-1)].flatMap(({ id, method }) => (id && method ? Number(id.slice(1)) : []));
+    assert.deepEqual(numbers, [...new Set(numbers)].sort((a, b) => a - b)); // what is counted on goes up
+    fresh.answer("p", { path: "/p" });
+    fresh.answer("g", { path: "/g" });
+    assert.deepEqual([await posted, await got], ["p", "g"]);
+    // Three items had come: the window of four begins after them, and only what comes now is granted again.
+    const say = (seq, more) => fresh.say({ id: id("/s"), status: 200, seq, ...more });
+    for (const seq of [2, 3, 4, 5, 6]) say(seq, { stream: true, data: seq }); // one of them twice
+    say(7);
+    fresh.say({ id: id("/t"), status: 200, stream: true, seq: 1, data: { event: "message", topic: "/t", data: "news" } });
+    await settle();
+    const items = [];
+    for await (const item of stream) items.push(item);
+    assert.deepEqual([items, events], [[2, 3, 4, 5, 6], ["news"]]);
+    fresh.answer("d", { path: "/d" });
+    await dropped;
+    client.close();
+    await sub.done.catch(() => {});
+  },
+
+  async "the window of a stream that goes on begins anew"() {
+    const net = network({ hello: ({ session }) => ({ ...KEPT, resumed: session && true }) });
+    const client = await connected(net);
+    const stream = client.stream("/s", {}, { credit: 4 });
+    const first = stream.next();
+    await settle();
+    const { id } = net.sockets[0].calls[0];
+    const say = (socket, ...all) => all.forEach((seq) => socket.say({ id, status: 200, stream: true, seq, data: seq }));
+    say(net.sockets[0], 0, 1, 2);
+    await first;
+    net.sockets[0].lose(1006);
+    await settle();
+    await pass(500);
+    const [, fresh] = net.sockets;
+    say(fresh, 3, 4, 5, 6);
+    await settle();
+    const granted = () => fresh.sent.filter(({ credit }) => credit).map(({ credit }) => credit);
+    for (const grants of [[], [], [], [2], [2], [2, 2]]) {
+      await stream.next();
+      assert.deepEqual(granted(), grants);
+    }
+    client.close();
+  },
+
+  async "who cancels a call between two connections does not name it in the next"() {
+    const net = network({ hello: ({ session }) => ({ ...KEPT, resumed: session && true }) });
+    const client = await connected(net);
+    const control = new AbortController();
+    const call = client.post("/x", 1, { signal: control.signal });
+    const late = assert.rejects(client.post("/y", 1, { timeout: 200 }), { code: "DEADLINE" });
+    await settle();
+    net.sockets[0].lose(1011, "keepalive ping timeout");
+    await settle();
+    control.abort();
+    await assert.rejects(call, { name: "AbortError" });
+    await pass(500);
+    assert.deepEqual(Object.values(net.sockets[1].sent[0].data.acks), [-1]);
+    await pass(700);
+    await late;
+    assert.equal(net.sockets[1].sent.at(-1).path, "/_wsx/cancel");
+    client.close();
+  },
+
+  async "a session that is lost: a GET is made again, topics are joined again, all else ends"() {
+    const net = network({ hello: ({ session }) => ({ ...KEPT, session: session ? "t2" : "t1", resumed: session && false }) });
+    const client = await connected(net);
+    const events = [];
+    const sub = client.subscribe("/t", null, (event) => events.push(event.event));
+    const [posted, got] = [client.post("/p"), client.get("/g")];
+    await settle();
+    const [old] = net.sockets;
+    old.say({ id: old.calls[0].id, status: 200, stream: true, seq: 0, data: { sub: "1" } });
+    await sub.ready;
+    old.lose(1006);
+    const refused = assert.rejects(posted, { status: 410, code: "RESUME_LOST", retry: false });
+    await settle();
+    await pass(250);
+    await refused;
+    await pass(500);
+    const [, fresh] = net.sockets;
+    assert.deepEqual(fresh.calls.map(({ path }) => path).sort(), ["/g", "/t"]);
+    const { id } = fresh.calls.find(({ path }) => path === "/t");
+    fresh.say({ id, status: 200, stream: true, seq: 0, data: { sub: "2" } });
+    fresh.answer("g", { path: "/g" });
+    assert.equal(await got, "g");
+    assert.deepEqual(events, ["sync"]);
+    fresh.lose(1006);
+    await settle();
+    await pass(500);
+    assert.equal(net.sockets[2].sent[0].data.session, "t2");
+    client.close();
+    await sub.done.catch(() => {});
+  },
+
+  async "no connection in time to resume"() {
+    const net = network({ hello: KEPT, refuses: (count) => count > 1 });
+    const client = await connected(net);
+    const call = assert.rejects(client.post("/p", 1, { timeout: Infinity }), { status: 410, code: "RESUME_LOST" });
+    await settle();
+    net.sockets[0].lose(1006);
+    await settle();
+    await pass(59_000);
+    assert.equal(await Promise.race([call, settle().then(() => "open")]), "open");
+    await pass(1000);
+    await call;
+    client.close();
+    const other = await connected(network({ hello: KEPT }));
+    const open = assert.rejects(other.post("/p"), { status: 499, code: "CANCELLED" });
+    await settle();
+    other.close();
+    await open;
+  },
+
+  async "who closes a connection keeps nothing"() {
+    for (const code of [1000, 1005, 1008, 1012, 4400]) {
+      const net = network({ hello: KEPT });
+      const client = await connected(net);
+      const call = client.post("/p");
+      await settle();
+      net.sockets[0].lose(code);
+      await assert.rejects(call, { status: 503, code: "DISCONNECTED", details: { code, reason: "" } });
+      await pass(500);
+      assert.equal("session" in net.sockets[1].sent[0].data, false);
+      client.close();
+    }
+    const net = network({ hello: KEPT });
+    const client = await connected(net);
+    const call = assert.rejects(client.post("/p"), { code: "DISCONNECTED" });
+    await settle();
+    net.sockets[0].say({ method: "POST", path: "/_wsx/goaway", data: { after_ms: 0 } });
+    await settle();
+    net.sockets[0].lose(1006);
+    await call;
+    await pass(1000);
+    assert.equal("session" in net.sockets[1].sent[0].data, false);
+    client.close();
+  },
+
   async "nothing is left behind"() {
     const net = network();
     const client = await connected(net);
@@ -361,9 +626,13 @@ const cases = {
 };
 
 const results = {};
+let running;
+process.on("unhandledRejection", (error) => { results[running] ??= `unhandled: ${error.stack}`; });
 for (const [name, work] of Object.entries(cases)) {
+  running = name;
   const late = new Promise((_, reject) => setImmediateAfter(2000, () => reject(new Error("it hangs"))));
-  results[name] = await Promise.race([work(), late]).then(() => null, (error) => String(error.stack));
+  const end = await Promise.race([work(), late]).then(() => null, (error) => String(error.stack));
+  results[name] = end ?? results[name] ?? null;
 }
 
 /** Something that runs after so many turns of the loop: the clock stands still here. */

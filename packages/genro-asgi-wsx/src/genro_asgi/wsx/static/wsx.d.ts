@@ -107,15 +107,22 @@ export interface ServerCall {
 /** What it returns is the answer; an async iterable is streamed; a WsxError it throws is told as it is. */
 export type Handler = (call: ServerCall) => Value | Promise<Value> | AsyncIterable<Value>;
 
-/** Both sides of the calls of one connection, without its socket. */
+/** Both sides of the calls of a connection, without its socket; one that the server keeps goes on over the next. */
 export class Session {
-  constructor(options: {
-    send(frame: string): void;
+  constructor(options?: {
+    send?(frame: string): void;
     handlers?: Map<string, Handler>;
-    room?(): Promise<void>;
     onBroadcast?(data: any, about: { directed: boolean }): void;
     maxBytes?: number;
+    /** Whether calls may go on over the next connection: true. */
+    resumes?: boolean;
   });
+  /** What is said goes out here from now on; `room` is waited for before each item of a stream. */
+  attach(connection: { send(frame: string): void; room?(): Promise<void> }): void;
+  /** Say hello; what the peer answers. */
+  hello(options?: { auth?: Auth; timeout?: number }): Promise<Record<string, any>>;
+  /** Whether the connection was lost, and the calls wait for the next one. */
+  readonly suspended: boolean;
   /** What both sides can do besides, as they told each other: "batch" lets arrays of messages come in. */
   features: string[];
   onidle: () => void;
@@ -133,7 +140,10 @@ export class Session {
     cancel(error?: unknown): void;
   };
   notify(method: string, path: string, options?: Pick<CallOptions, "query" | "data" | "headers">): void;
-  receive(frame: string | ArrayBuffer): void;
+  receive(data: string | ArrayBuffer): void;
+  /** The connection is lost: calls that the peer keeps wait for the next one, and others end with the error. */
+  suspend(error: unknown): void;
+  /** It is over: every call ends with the error. */
   end(error: unknown): void;
 }
 
@@ -159,6 +169,7 @@ export interface Subscription<T = any> extends AsyncIterableIterator<TopicEvent<
 export type Auth = string | { authorization: string } | { token: string } | { username: string; password: string };
 
 export interface ClientOptions {
+  /** A function is asked for each new connection, and when the server finds that the credentials have ended. */
   auth?: Auth | (() => Auth | undefined | Promise<Auth | undefined>);
   /** Milliseconds for a call that says nothing else: 30 000. */
   timeout?: number;
@@ -167,6 +178,8 @@ export interface ClientOptions {
   handlers?: Record<string, Handler>;
   Big?: new (text: string) => { toString(): string };
   WebSocket?: new (url: string, protocols: string) => any;
+  /** Whether a connection that is lost is made again: true. */
+  reconnect?: boolean;
   /** How often a call that did not run is made again: 3. */
   retries?: number;
   /** Milliseconds before the first reconnect, at most, and before any: 500 and 30 000. */
@@ -196,7 +209,13 @@ export class WsxClient {
   call<T = any>(method: string, path: string, options?: CallOptions): Promise<T>;
   request<T = any>(method: string, path: string, options?: CallOptions): Promise<Answer<T>>;
   stream<T = any>(path: string, query?: Record<string, Value>, options?: StreamOptions): AsyncGenerator<T, void, undefined>;
-  subscribe<T = any>(topic: string, filter?: Value, onEvent?: (event: TopicEvent<T>) => void): Subscription<T>;
+  subscribe<T = any>(
+    topic: string,
+    filter?: Value,
+    /** Called for each event; the next one waits for a promise it returns. */
+    onEvent?: (event: TopicEvent<T>) => void | Promise<void>,
+    options?: { credit?: number; signal?: AbortSignal },
+  ): Subscription<T>;
   event(path: string, data?: Value, options?: { method?: string } & Pick<CallOptions, "query" | "headers">): Promise<void>;
   handle(path: string, handler: Handler): void;
   ping(): Promise<number>;

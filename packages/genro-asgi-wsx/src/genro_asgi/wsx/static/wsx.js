@@ -13,7 +13,7 @@ const MAX_DEPTH = 64;
 const WINDOW = 32; // items a sender may be ahead of its reader when nobody said otherwise
 const BUFFER = 2 ** 20; // bytes a socket may hold back before streams wait
 const LONGEST = 2 ** 31 - 1; // milliseconds a timer can wait
-const FEATURES = ["stream", "credit", "cancel", "sub", "batch"];
+const FEATURES = ["stream", "credit", "cancel", "sub", "batch", "resume"];
 const BATCH = { taken: 64, messages: 32, length: 65_536 }; // what is read of one batch, what is written into one
 
 /** What a peer said no with, or what went wrong on the way; `retry` is true only where no handler has run. */
@@ -32,12 +32,16 @@ export class WsxError extends Error {
 }
 
 const fault = (text, options) => new WsxError(text, options);
+// Errors may be anything: an AbortSignal brings what its owner gave it.
+const isLost = (error) => error?.code === "DISCONNECTED" || error?.code === "RESUME_LOST";
+const isUnrun = (error) => error?.retry === true;
 const TITLES = { 404: "Not Found", 409: "Conflict", 499: "Client Closed Request", 500: "Internal Server Error",
   503: "Service Unavailable", 504: "Gateway Timeout" };
 // The status and name of what either side may say.
 const CANCELLED = { status: 499, code: "CANCELLED" };
 const DEADLINE = { status: 504, code: "DEADLINE" };
 const DISCONNECTED = { status: 503, code: "DISCONNECTED" };
+const RESUME_LOST = { status: 410, code: "RESUME_LOST" };
 const GAP = { status: 500, code: "STREAM_GAP" };
 
 // -- typed values (WSX/1, section 4)
@@ -555,6 +559,11 @@ class Inflow {
     this.#serve();
   }
 
+  /** The sender has credit anew; what waits here was sent for the old one. */
+  renew() {
+    this.#taken = -this.#items.length;
+  }
+
   next() {
     const reader = deferred();
     this.#readers.push(reader);
@@ -637,17 +646,22 @@ class Credit {
   }
 }
 
-// -- one connection (WSX/1, sections 6 to 8)
+// -- a session (WSX/1, sections 6 to 8 and 11)
 
 /**
- * Both sides of the calls of one connection, without its socket: frames come in by `receive`, and go out by `send`.
- * `handlers` answer the calls of the peer by path, `room` is waited for before each item of a stream.
+ * Both sides of the calls of a connection, without its socket: frames come in by `receive`, and go out by `send`.
+ * `handlers` answer the calls of the peer by path, `room` is waited for before each item of a stream. Where the peer
+ * keeps sessions, one goes on with its calls over the next connection.
  */
 export class Session {
   #send;
   #handlers;
   #room;
   #maxBytes;
+  #offers;
+  #token;
+  #kept = 0; // milliseconds that the peer keeps it for after a connection is lost
+  #expiry = null;
   #calls = new Map();
   #served = new Map();
   #count = 0;
@@ -660,12 +674,53 @@ export class Session {
   onidle = () => {};
   onleave = () => {};
 
-  constructor({ send, handlers = new Map(), room = async () => {}, onBroadcast = () => {}, maxBytes = 2 ** 24 }) {
-    this.#send = send;
+  constructor({ send = () => {}, handlers = new Map(), onBroadcast = () => {}, maxBytes = 2 ** 24, resumes = true } = {}) {
     this.#onBroadcast = onBroadcast;
     this.#handlers = handlers;
-    this.#room = room;
     this.#maxBytes = maxBytes;
+    this.#offers = FEATURES.filter((feature) => resumes || feature !== "resume");
+    this.attach({ send });
+  }
+
+  /** What is said goes out here from now on. */
+  attach({ send, room = async () => {} }) {
+    this.features = []; // until there is a hello
+    this.#send = send;
+    this.#room = room;
+  }
+
+  /** Say hello; what the peer answers. Calls that wait for it go on, or end with 410 RESUME_LOST. */
+  async hello({ auth, timeout } = {}) {
+    const data = { v: 1, features: this.#offers, auth };
+    if (this.suspended) {
+      data.session = this.#token;
+      data.acks = Object.fromEntries([...this.#calls.values()].map(({ id, seq }) => [id, seq - 1]));
+    }
+    const answer = await this.request("POST", "/_wsx/hello", { data, timeout }).response.catch((error) => {
+      if (error.status === 404) return {}; // an older server, which knows no hello
+      throw error;
+    });
+    const welcome = answer.data ?? {};
+    const { features = [], session, resume_s, resumed } = welcome;
+    this.features = features;
+    this.#token = session;
+    this.#kept = features.includes("resume") && resume_s > 0 ? Math.min(1000 * resume_s, LONGEST) : 0;
+    if (this.suspended) this.#resume(resumed === true);
+    return welcome;
+  }
+
+  #resume(goesOn) {
+    clearTimeout(this.#expiry);
+    this.#expiry = null;
+    for (const call of this.#calls.values()) {
+      if (!goesOn) this.#fail(call, fault("The server has not kept the session.", RESUME_LOST));
+      else if (call.seq === 0) this.#send(call.frame); // one that the server has had is not run again
+    }
+  }
+
+  /** Whether its connection was lost, and the peer may have kept it. */
+  get suspended() {
+    return this.#expiry !== null;
   }
 
   /** Resolves with `{reason, after_ms, grace_ms}` when the peer wants the connection to end. */
@@ -684,14 +739,15 @@ export class Session {
   request(method, path, { query, data, headers, cookies, timeout, signal, credit } = {}) {
     signal?.throwIfAborted();
     if (this.#over) throw this.#over;
-    const id = `c${(++this.#count).toString(36)}`; // no id of the peer looks like it, so that grants are clear
+    // No id of the peer looks like it, so that grants are clear; who keeps sessions counts on the number.
+    const id = `c${(this.#count += 1)}`;
     const chunks = data?.[Symbol.asyncIterator] ? data : null;
     const ms = Number.isFinite(timeout) ? Math.max(1, Math.ceil(timeout)) : undefined;
     const stream = chunks ? true : undefined;
     const frame = encode(
       { id, method, path, credit, headers, cookies, query, data: chunks ? undefined : data, timeout: ms, stream },
       { marked: true });
-    const call = { id, method, seq: 0, list: [], answer: deferred(), credit: new Credit(WINDOW) };
+    const call = { id, method, path, chunks, frame, seq: 0, list: [], answer: deferred(), credit: new Credit(WINDOW) };
     const grant = (count) => this.#say({ id, credit: count });
     if (credit) call.items = new Inflow(credit, grant, () => this.#cancel(call));
     if (ms) {
@@ -722,12 +778,35 @@ export class Session {
     this.#fail(call, error);
   }
 
-  /** The connection is gone: every call ends with the error. */
+  /** The connection is lost: calls that the peer keeps wait for the next one, and others end with the error. */
+  suspend(error) {
+    if (!this.#kept) return this.end(error);
+    for (const call of this.#calls.values()) {
+      if (call.path.startsWith("/_wsx/")) this.#fail(call, error);
+      else if (call.chunks) this.#fail(call, fault("The stream to the server was cut off.", RESUME_LOST));
+      else call.items?.renew();
+    }
+    const late = () => this.end(fault("There was no connection in time to resume.", RESUME_LOST));
+    this.#expiry ??= setTimeout(late, this.#kept);
+    this.#abandon();
+  }
+
+  /** It is over: every call ends with the error. */
   end(error) {
+    if (this.#over) return;
     this.#over = error;
-    this.onleave();
+    this.#kept = 0;
+    clearTimeout(this.#expiry);
+    this.#expiry = null;
     for (const call of this.#calls.values()) this.#fail(call, error);
+    this.#abandon();
+  }
+
+  /** Nothing can be sent any more: calls of the peer are stopped. */
+  #abandon() {
+    this.#send = () => {};
     for (const id of this.#served.keys()) this.#stop(id);
+    this.onleave();
   }
 
   /** Take one frame of the peer. */
@@ -834,6 +913,7 @@ export class Session {
   }
 
   #leave(goaway) {
+    this.#kept = 0; // what is open ends here, and the next connection begins anew
     this.onleave();
     // A subscription moves to the next connection; other calls end here.
     const error = fault("The server wants the connection to end.", DISCONNECTED);
@@ -953,7 +1033,7 @@ class Link {
   /** Characters that a batch may have: the peer's limit is in bytes. */
   longest = BATCH.length;
 
-  constructor(socket, options) {
+  constructor(socket, session) {
     const gone = deferred();
     const opened = deferred();
     socket.binaryType = "arraybuffer";
@@ -962,7 +1042,7 @@ class Link {
     socket.onerror = () => {}; // a close follows
     socket.onmessage = ({ data }) => {
       this.#heard = now();
-      this.session.receive(data);
+      session.receive(data);
     };
     // What is said in one turn goes out at its end, in one frame if it can.
     const send = (frame) => this.#unsent.push(frame) === 1 && queueMicrotask(() => this.#flush());
@@ -970,7 +1050,8 @@ class Link {
       while (socket.readyState === 1 && socket.bufferedAmount > BUFFER) await sleep(10);
     };
     this.socket = socket;
-    this.session = new Session({ ...options, send, room });
+    this.session = session;
+    session.attach({ send, room });
     this.gone = gone.promise;
     this.opened = Promise.race([opened.promise, gone.promise.then((why) => Promise.reject(why))]);
     this.drop = (code, reason = "") => {
@@ -978,8 +1059,11 @@ class Link {
       this.#flush();
       socket.onclose = socket.onmessage = null;
       socket.close();
-      const why = fault(`The connection was lost (${code}${reason && ` ${reason}`}).`, DISCONNECTED);
-      this.session.end(Object.assign(why, { details: { code, reason } }));
+      const text = `The connection was lost (${code}${reason && ` ${reason}`}).`;
+      const why = fault(text, { ...DISCONNECTED, details: { code, reason } });
+      // Who closes it does not keep the session.
+      if (code === 1006 || code === 1011) session.suspend(why);
+      else session.end(why);
       gone.resolve(why);
     };
   }
@@ -1019,8 +1103,10 @@ class Subscription {
   #events;
   #first;
 
-  constructor(topic, open, onEvent) {
+  constructor(topic, open, onEvent, leave) {
     this.ready = this.#ready.promise;
+    if (leave?.aborted) this.close();
+    leave?.addEventListener("abort", () => this.close(), { once: true, signal: this.#control.signal });
     this.#events = this.#follow(topic, open);
     this.#first = this.#events.next(); // it begins at once, and not with the first event that is asked for
     this.#first.catch(() => {});
@@ -1051,7 +1137,7 @@ class Subscription {
   async #deliver(onEvent) {
     for await (const event of this) {
       try {
-        onEvent(event);
+        await onEvent(event);
       } catch (error) {
         (globalThis.reportError ?? console.error)(error);
       }
@@ -1076,7 +1162,7 @@ class Subscription {
           }
           return;
         } catch (error) {
-          if (error.code !== "DISCONNECTED" && !error.retry) throw error;
+          if (!isLost(error) && !isUnrun(error)) throw error;
           again = error;
         }
       }
@@ -1093,17 +1179,22 @@ export class WsxClient {
   #options;
   #handlers;
   #session = null;
+  #last = null;
   #ready = deferred();
   #over = null;
   #done = deferred();
   #links = new Set();
+  #renewing = null;
   #wake = () => {};
   #shown = null;
 
   /** Connects when `connect` is called. */
   constructor(url, options = {}) {
     this.#url = socketUrl(url);
-    this.#options = { timeout: 30_000, retries: 3, backoff: 500, maxBackoff: 30_000, maxBytes: 2 ** 24, ...options };
+    this.#options = {
+      timeout: 30_000, connectTimeout: 10_000, reconnect: true, retries: 3, backoff: 500, maxBackoff: 30_000,
+      maxBytes: 2 ** 24, ...options,
+    };
     this.#handlers = new Map(Object.entries(options.handlers ?? {}));
     if (options.Big) useBig(options.Big);
   }
@@ -1161,18 +1252,37 @@ export class WsxClient {
   async request(method, path, options = {}) {
     const { timeout = this.#options.timeout, signal, data } = options;
     const until = now() + timeout;
-    for (let attempt = 1; ; attempt += 1) {
+    for (let attempt = 1, renewed = false; ; attempt += 1) {
       const session = await this.#current(until, signal);
       try {
         return await session.request(method, path, { ...options, timeout: until - now() }).response;
       } catch (error) {
-        const again = error.retry === true || (error.code === "DISCONNECTED" && method === "GET");
+        if (data?.[Symbol.asyncIterator]) throw error;
+        if (error?.status === 401 && !renewed && !path.startsWith("/_wsx/")) {
+          if (!(await this.#renew())) throw error;
+          renewed = true;
+          continue;
+        }
+        const again = isUnrun(error) || (isLost(error) && method === "GET");
         const pause = this.#jitter(attempt);
-        const last = attempt > this.#options.retries || now() + pause > until;
-        if (!again || last || data?.[Symbol.asyncIterator]) throw error;
+        if (!again || attempt > this.#options.retries || now() + pause > until) throw error;
         await sleep(pause, signal);
       }
     }
+  }
+
+  /** Show the credentials there are by now, where a function gives them; whether they were accepted. */
+  #renew() {
+    const { auth } = this.#options;
+    const show = async () => {
+      const shown = typeof auth === "function" ? await auth() : undefined;
+      if (shown === undefined) return false;
+      this.identity = (await this.call("POST", "/_wsx/auth", { data: shown }))?.identity ?? this.identity;
+      return true;
+    };
+    // Many calls may find out at the same moment.
+    this.#renewing ??= show().catch(() => false).finally(() => { this.#renewing = null; });
+    return this.#renewing;
   }
 
   /** The items of a streamed answer; async-iterable `data` makes it bidirectional. `credit` is how many may wait. */
@@ -1185,15 +1295,16 @@ export class WsxClient {
 
   /**
    * The events of a topic (`*` one segment, `**` the rest): `{event, topic, data, dropped}`, where `sync` brings who
-   * is present. It is an async iterator, or calls `onEvent`; either way it survives reconnects.
+   * is present. It is an async iterator, or calls `onEvent` and waits for it; either way it survives reconnects.
+   * `credit` is how many events may wait, `signal` leaves the topic.
    */
-  subscribe(topic, filter, onEvent) {
+  subscribe(topic, filter, onEvent, { credit = WINDOW, signal: leave } = {}) {
     const open = async (signal, again) => {
-      if (again?.retry) await sleep(this.#jitter(3), signal);
+      if (isUnrun(again)) await sleep(this.#jitter(3), signal);
       const session = await this.#current(Infinity, signal);
-      return session.request("SUBSCRIBE", topic, { data: filter, credit: WINDOW, signal });
+      return session.request("SUBSCRIBE", topic, { data: filter, credit, signal });
     };
-    return new Subscription(topic, open, onEvent);
+    return new Subscription(topic, open, onEvent, leave);
   }
 
   /** Tell the server something that it does not answer. */
@@ -1225,26 +1336,23 @@ export class WsxClient {
   }
 
   async #open() {
-    const { WebSocket = globalThis.WebSocket, auth, maxBytes, onBroadcast, connectTimeout = 10_000 } = this.#options;
+    const { auth, connectTimeout, maxBytes, onBroadcast, reconnect, WebSocket = globalThis.WebSocket } = this.#options;
     if (!WebSocket) throw new TypeError("There is no WebSocket here; pass one: connect(url, { WebSocket }).");
-    const link = new Link(new WebSocket(this.#url, "wsx.1"), { handlers: this.#handlers, maxBytes, onBroadcast });
+    const options = { handlers: this.#handlers, maxBytes, onBroadcast, resumes: reconnect };
+    if (!this.#last?.suspended) this.#last = new Session(options);
+    const link = new Link(new WebSocket(this.#url, "wsx.1"), this.#last);
     this.#links.add(link);
     link.gone.then(() => this.#links.delete(link));
     try {
       await within(link.opened, connectTimeout, fault("The server does not answer.", DISCONNECTED));
-      const data = { v: 1, features: FEATURES, auth: typeof auth === "function" ? await auth() : auth };
-      const hello = link.session.request("POST", "/_wsx/hello", { data, timeout: connectTimeout }).response;
-      const answer = await hello.catch((error) => {
-        if (error.status === 404) return {}; // an older server, which knows no hello
-        throw error;
-      });
-      const { identity = null, limits = {}, features = [], heartbeat_s } = answer.data ?? {};
+      const shown = typeof auth === "function" ? await auth() : auth;
+      const answer = await link.session.hello({ auth: shown, timeout: connectTimeout });
+      const { identity = null, limits = {}, features = [], heartbeat_s } = answer;
       Object.assign(this, { identity, limits, features });
-      link.session.features = features;
       link.longest = Math.min(BATCH.length, limits.message / 3 || Infinity);
       link.beat(1000 * (heartbeat_s >= 1 && heartbeat_s < 3600 ? heartbeat_s : 20));
     } catch (error) {
-      link.drop(1000);
+      link.drop(1006);
       throw error;
     }
     return link;
@@ -1258,6 +1366,10 @@ export class WsxClient {
         const since = now();
         const why = await this.#use(link);
         if (this.#over) return;
+        if (!this.#options.reconnect) {
+          link.retire();
+          throw await link.gone;
+        }
         if (now() - since > 5000) attempt = 0;
         if (!(why instanceof WsxError)) {
           pause = why.after_ms + Math.random() * 1000;
@@ -1290,7 +1402,9 @@ export class WsxClient {
     };
     this.#ready.resolve();
     this.#options.onState?.("open");
-    return Promise.race([link.gone, link.session.goaway]);
+    const why = await Promise.race([link.gone, link.session.goaway]);
+    link.session.onleave(); // it may have been lost before all this
+    return why;
   }
 
   async #current(until, signal) {
@@ -1336,6 +1450,7 @@ export class WsxClient {
       link.session.end(this.#over);
       link.drop(1000);
     }
+    this.#last?.end(this.#over);
     this.#done.resolve(error);
     this.#options.onState?.("closed");
   }
