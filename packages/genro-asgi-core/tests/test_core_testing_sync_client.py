@@ -395,4 +395,4 @@ def test_capitals_in_header_names_are_let_pass() -> None:
         await send({"type": "websocket.send", "text": dict(scope["headers"])[b"authorization"].decode()})
 
     with TestClient(app).websocket_connect("/", auth=("a", "b")) as socket:
-        assert (socket.extra_headers, socket.receive_text()) == ([(b"x-a", b"1")], "Basic YTpi")
+        assert (socket.extra_headers, socket.receive_text()) == ([(b"X-A", b"1")], "Basic YTpi")

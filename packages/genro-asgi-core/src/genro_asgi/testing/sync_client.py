@@ -47,8 +47,8 @@ class WebSocketTestSession:
 
     @property
     def extra_headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers the application accepted with."""
-        return self._session.headers.raw
+        """The headers the application accepted with, as it wrote them."""
+        return self._session.raw_headers
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

@@ -45,6 +45,8 @@ class WebSocketSession(Exchange):
         super().__init__(app, scope, timeout)
         self.accepted_subprotocol: str | None = None
         self.headers = Headers()
+        #: The same as the application wrote them.
+        self.raw_headers: list[tuple[bytes, bytes]] = []
         self.close_code: int | None = None
         self.close_reason = ""
         self._raise = raise_app_exceptions
@@ -98,6 +100,7 @@ class WebSocketSession(Exchange):
             offered = self.scope["subprotocols"]
             raise AssertionError(f"The subprotocol {subprotocol!r} was accepted, offered were {offered}.")
         self.headers = Headers(raw=check_headers(message, self.lower_headers))
+        self.raw_headers = [(name, value) for name, value in message.get("headers", ())]
         self.accepted_subprotocol = subprotocol
         self._accepted = True
 
