@@ -1,6 +1,7 @@
 """The Python client against the real server, in text and in MessagePack: calls, streams, subscriptions, drain."""
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -130,6 +131,15 @@ async def test_deadline(wsx: Client) -> None:
 
 
 @pytest.mark.asyncio
+async def test_schema(wsx: Client) -> None:
+    async with wsx:
+        document = await wsx.schema()
+        assert document["paths"]["/count"]["get"]["x-wsx"]["stream"] == "server"
+        # Nothing has changed, and nothing is sent again.
+        assert await wsx.schema() is document
+
+
+@pytest.mark.asyncio
 async def test_subscription(wsx: Client) -> None:
     async with wsx, aclosing(wsx.subscribe("/prices/gold")) as events:
         first = asyncio.ensure_future(anext(events))
@@ -146,6 +156,7 @@ def test_blocking_client(url: str) -> None:
     with connect_blocking(url) as wsx:
         assert wsx.post("/echo", Decimal("9.90")) == Decimal("9.90")
         assert list(wsx.stream("/count", {"n": 3})) == [0, 1, 2]
+        assert wsx.schema()["openapi"] == "3.1.0"
 
 
 def test_command_line(url: str) -> None:
@@ -156,6 +167,8 @@ def test_command_line(url: str) -> None:
 
     assert run("call", url, "/echo", "-d", '{"p":"9.90::N"}::JS') == (0, '{"p":"9.90::N"}::JS\n')
     assert run("stream", url, "/count", "-q", "n=2") == (0, "0\n1\n")
+    code, text = run("schema", url)
+    assert (code, json.loads(text)["openapi"]) == (0, "3.1.0")
     assert run("call", url, "/refuse") == (1, "403 FORBIDDEN: You may not.\n")
 
 

@@ -245,7 +245,10 @@ def test_reserved_paths() -> None:
     assert brief(session) == [("1", 404, "NOT_FOUND", False)]
     schema = session.receive(ask("2", "/_wsx/schema"), 0.0)
     assert schema is not None
-    assert schema.control is None
+    assert (schema.control, session.running) == ("schema", 0)
+    assert session.receive(ask(None, "/_wsx/schema"), 0.0) is None
+    assert session.receive(wire(id="3", method="POST", path="/_wsx/schema"), 0.0) is None
+    assert brief(session) == [("3", 405, "BAD_METHOD", False)]
 
 
 def test_hello_without_credentials_is_answered() -> None:

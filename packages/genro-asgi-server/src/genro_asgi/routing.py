@@ -15,7 +15,8 @@ def route(router: str | None = None, /, **options: Any) -> Callable[[F], F]:
 
     Options: `name`, `methods` ("GET,POST"), `auth_rule`, `media_type`, `timeout` (seconds), `max_body` (bytes),
     `inline` (a sync handler that never blocks), `on_disconnect` ("cancel" or "finish"), `websocket` (a raw socket),
-    `subscribe` (True, or what becomes of slow subscribers) with `presence`, `meta_...`.
+    `subscribe` (True, or what becomes of slow subscribers) with `presence`, `idempotent` (calling it twice does what
+    calling it once does, as the schema tells clients), `meta_...`.
     A class has one router, so the positional name that older code passes (`@route("root")`) changes nothing.
     """
     mark = _route(**options)

@@ -94,7 +94,7 @@ class WsxCalls:
     def start(self, call: Incoming) -> None:
         """Begin to answer a call."""
         if call.control is not None:
-            self._spawn(call, self._take_credentials(call))
+            self._spawn(call, self._take_credentials(call) if call.control != "schema" else self._tell_routes(call))
             return
         handler = self.handler
         request = new_request(handler.request_class)
@@ -331,6 +331,24 @@ class WsxCalls:
         self.handler.registry.identify(self.id, info)
         identity = None if info is None else info.get("identity")
         self._say(self.session.welcome(call, identity, identity))
+
+    async def _tell_routes(self, call: Incoming) -> None:
+        """Answer with the document of the server's routes, unless the client has it already."""
+        server = self.handler.server
+        if server.default_deny and self.auth is None:
+            self._say(call.fail(401))
+            return
+        try:
+            document, etag = await self.handler.document.get()
+        except Exception:
+            logger.exception("The routes of the server could not be described")
+            self._say(call.fail(500))
+            return
+        known = [one.strip().removeprefix("W/") for one in (call.headers or {}).get("if-none-match", "").split(",")]
+        if etag in known or "*" in known:
+            self._say(call.respond(304, None, {"etag": etag}))
+        else:
+            self._say(call.respond(200, document, {"etag": etag}))
 
 
 async def _raise(error: BaseException) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from genro_asgi.exceptions import WebSocketDisconnect
 from genro_asgi.limits import Limits
 from genro_asgi.request import BaseRequest, MsgRequest
+from genro_asgi.server.api_document import ApiDocument
 from genro_asgi.server.wsx_connection import WsxConnection
 from genro_asgi.server.wsx_registry import WsxRegistry
 from genro_asgi.websocket import WebSocket
@@ -27,6 +28,7 @@ class WsxHandler:
         self.server = server
         self.registry = WsxRegistry()
         self.topics = server.topics
+        self.document = ApiDocument(server)
         self.limits = connection_limits(server.limits, server.config.websocket.max_in_flight)
         self.connections: set[WsxConnection] = set()
         heartbeat = server.config.websocket.heartbeat

@@ -1,4 +1,4 @@
-"""The command line: `python -m genro_asgi.wsx call|stream|subscribe|encode|decode`."""
+"""The command line: `python -m genro_asgi.wsx call|stream|subscribe|schema|encode|decode`."""
 
 import argparse
 import asyncio
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from genro_asgi.jsoncodec import dumps
 from genro_asgi.wsx.codec import decode_message, encode_fields
 from genro_asgi.wsx.errors import TytxError, WsxCallError, WsxError
 from genro_asgi.wsx.kinds import BINARY, TYPED_TEXT
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     command = _remote(commands.add_parser("subscribe", help="print the events of a topic"), "topic", _subscribe)
     command.add_argument("-f", "--filter", type=_value, help="TYTX")
     command.add_argument("-n", "--count", type=int, help="end after so many events")
+    _remote(commands.add_parser("schema", help="print the server's OpenAPI document"), None, _schema)
     for name, run, text in (
         ("encode", _encode, "print the message that has these fields"),
         ("decode", _decode, "print the kind and the fields of a message"),
@@ -55,9 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _remote(command: argparse.ArgumentParser, what: str, run: Any) -> argparse.ArgumentParser:
+def _remote(command: argparse.ArgumentParser, what: str | None, run: Any) -> argparse.ArgumentParser:
     command.add_argument("url", help="ws://host:port or wss://host")
-    command.add_argument(what)
+    if what is not None:
+        command.add_argument(what)
     command.add_argument("-a", "--auth", help="value of the Authorization header, such as 'Bearer x'")
     command.add_argument("--msgpack", action="store_true", help="send MessagePack and not text")
     command.set_defaults(run=run)
@@ -121,6 +124,14 @@ def _subscribe(options: argparse.Namespace) -> None:
                 left = None if left is None else left - 1
                 if left == 0:
                     return
+
+    asyncio.run(run())
+
+
+def _schema(options: argparse.Namespace) -> None:
+    async def run() -> None:
+        async with _client(options) as wsx:
+            print(dumps(await wsx.schema()).decode())
 
     asyncio.run(run())
 

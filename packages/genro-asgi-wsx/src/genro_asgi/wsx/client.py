@@ -87,6 +87,7 @@ class Client:
         self._error: WsxCallError | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._old: set[Connection] = set()
+        self._schema: tuple[str, dict[str, Any]] = ("", {})
 
     # -- the connection ----------------------------------------------------------------------------------------------
 
@@ -340,6 +341,15 @@ class Client:
         answer = await self.call("POST", "/_wsx/auth", told)
         self._auth = auth
         self.identity = answer.get("identity") if isinstance(answer, dict) else self.identity
+
+    async def schema(self) -> dict[str, Any]:
+        """The server's OpenAPI document, with `x-wsx` at each operation; fetched again only when it has changed."""
+        etag, known = self._schema
+        answer = await self.request("GET", "/_wsx/schema", headers={"if-none-match": etag} if etag else None)
+        if answer.status != 304:
+            known = answer.data
+            self._schema = (answer.headers.get("etag", ""), known)
+        return known
 
     def on_broadcast(self, receiver: Callable[[Any], None]) -> None:
         """Call a function with the data of what the server sends without being asked; the last one given counts."""

@@ -27,7 +27,7 @@ class Goaway:
 
 
 def handle_control(session: "Session", fields: dict[str, Any], form: Form, now: float, size: int) -> "Incoming | None":
-    """Deal with a call to a reserved path; a hello or auth with credentials is returned, and so is the schema."""
+    """Deal with a call to a reserved path; a hello or auth with credentials, and a GET of the schema, is returned."""
     path = fields["path"]
     data = fields.get("data")
     if path == "/_wsx/ping":
@@ -43,12 +43,22 @@ def handle_control(session: "Session", fields: dict[str, Any], form: Form, now: 
         _goaway(session, data if type(data) is dict else {})
         _answer(session, fields, form, None)
     elif path == "/_wsx/schema":
-        return session.accept(fields, form, now, size)
+        return _schema(session, fields, form, now)
     elif path in ("/_wsx/hello", "/_wsx/auth"):
         return _credentials(session, fields, form, now, path[6:])
     else:
         session.refuse(fields, form, 404, f"{path} is not a path of WSX/1")
     return None
+
+
+def _schema(session: "Session", fields: dict[str, Any], form: Form, now: float) -> "Incoming | None":
+    if fields["method"] != "GET":
+        session.refuse(fields, form, 405, "the schema answers GET", "BAD_METHOD")
+        return None
+    call = None if fields.get("id") is None else session.open_call(fields, form, now, 0)
+    if call is not None:
+        call.control = "schema"
+    return call
 
 
 def _answer(session: "Session", fields: dict[str, Any], form: Form, data: Any) -> None:

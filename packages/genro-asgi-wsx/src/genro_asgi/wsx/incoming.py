@@ -38,7 +38,7 @@ class Incoming(ParsedMessage):
     on_cancel: Callable[[], None] | None = None
     #: why it ended from outside: CANCELLED, DEADLINE or LOST
     cancel_code: str | None = None
-    #: "hello" or "auth" when it is for the transport to look at credentials
+    #: "hello" or "auth" when it is for the transport to look at credentials, "schema" when it is to tell its routes
     control: str | None = None
     sender: Sender | None = None
     #: what the caller streams; None when it streams nothing

@@ -95,6 +95,11 @@ class SyncClient:
         """Send a message that is not answered."""
         self._wait(self._client.event(path, data, method))
 
+    def schema(self) -> dict[str, Any]:
+        """The server's OpenAPI document; see Client.schema."""
+        document: dict[str, Any] = self._wait(self._client.schema())
+        return document
+
     def stream(
         self, path: str, query: Mapping[str, Any] | None = None, data: Any = None, **options: Any
     ) -> Iterator[Any]:
