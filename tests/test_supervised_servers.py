@@ -95,6 +95,11 @@ def gone(pid: int) -> bool:
     return False
 
 
+def children_of(pid: int) -> list[str]:
+    """The pids of the processes a process has started."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
 @pytest.mark.timeout(120)
 def test_workers_answer_side_by_side_and_end_together(site: Path) -> None:
     server = Supervised(site, "--workers", "2")
@@ -107,6 +112,24 @@ def test_workers_answer_side_by_side_and_end_together(site: Path) -> None:
     assert code == 0, server.log.read_text()
     assert gone(first)
     assert gone(second)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="children are found in /proc")
+@pytest.mark.parametrize("options", [("--workers", "2"), ("--reload",)], ids=" ".join)
+def test_nobody_outlives_a_supervisor_that_was_killed(site: Path, options: tuple[str, ...]) -> None:
+    server = Supervised(site, *options)
+    try:
+        first, _ = server.until(lambda answer: True)
+        others = {int(pid) for pid in children_of(server.process.pid)}
+        assert first in others
+        server.process.kill()
+        server.process.wait(10)
+        assert [pid for pid in others if not gone(pid)] == []
+        assert server.ask() is None
+    finally:
+        server.stop()
+    assert "Traceback" not in server.log.read_text()
 
 
 @pytest.mark.timeout(120)

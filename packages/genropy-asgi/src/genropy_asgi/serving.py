@@ -14,10 +14,12 @@ from typing import Any
 
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.server.log_setup import setup_logging
+from genro_asgi.server.orphans import end_with_parent
 from genro_asgi.server.runner import GenroUvicorn, make_config
 from genropy_asgi import local_register
 from genropy_asgi.debugger import LocalDebugger
 from genropy_asgi.found import found, make_site, said_in_one_line
+from genropy_asgi.run_gnr import OWNED
 from genropy_asgi.server import GenropyAsgiServer
 from genropy_asgi.websocket_proxy import WebSocketProxy
 
@@ -120,7 +122,8 @@ class SiteServing:
         port = self.options.async_port
         arguments = ["web", "async", self.name, *(("-p", str(port)) if port else ())]
         # GenroPy starts `gnr`, which does not get as far as making a site where genro-routes is installed.
-        child = subprocess.Popen([sys.executable, "-m", "genropy_asgi.run_gnr", *arguments])
+        command = [sys.executable, "-m", "genropy_asgi.run_gnr", *arguments]
+        child = subprocess.Popen(command, env={**os.environ, OWNED: "1"})
         self.logger.info("gnr web async started (pid=%s) for instance %s", child.pid, self.name)
         atexit.register(_stop, child)
         return child
@@ -206,6 +209,7 @@ class SiteServing:
 
     def _serve_watched(self, sock: socket.socket) -> None:
         # A thread of its own: nobody above would hear the error, and the watcher goes on until the mistake is mended.
+        end_with_parent(10.0)
         try:
             self._serve(sock)
         except ConfigError as error:

@@ -16,6 +16,7 @@ from uvicorn.supervisors import ChangeReload, Multiprocess
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.server.http_protocol import GenroConfig, GenroHttpProtocol
 from genro_asgi.server.log_setup import setup_logging
+from genro_asgi.server.orphans import end_with_parent
 from genro_asgi.server.ws_protocol import GenroWebSocketProtocol
 from genro_asgi.server.wsx_handler import HEARTBEAT
 
@@ -202,6 +203,7 @@ def create_app() -> "AsgiServer":
     if arguments.get("server_dir"):
         arguments["server_dir"] = Path(arguments["server_dir"])
     app: AsgiServer = found(**arguments)
+    end_with_parent(app.grace + 5.0)
     app.url = spec["url"]
     setup_logging(app.config.logging.level, app.config.logging.format)
     app.enable_access_log()
