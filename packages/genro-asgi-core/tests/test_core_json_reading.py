@@ -40,6 +40,9 @@ def test_without_orjson_the_standard_library_does_it(monkeypatch: pytest.MonkeyP
     found.loader.exec_module(module)
     assert (module.engine, module.loads, module.dumps) == ("stdlib", reading.loads, writing.dumps)
     assert module.quick_dumps({"a": Decimal(1)}, module.to_plain) == b'{"a":"1"}'
+    assert module.quick_loads(b'{"a":1}') == {"a": 1}
+    with pytest.raises(JsonError):
+        module.quick_loads(b"[18446744073709551616]")
 
 
 ACCEPTED: list[tuple[str, Any]] = [

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import time
 from types import AsyncGeneratorType, CoroutineType
 from typing import Any
@@ -16,7 +17,7 @@ from genro_asgi.exceptions import (
     HTTPServiceUnavailable,
 )
 from genro_asgi.executors.thread import ThreadExecutor
-from genro_asgi.jsoncodec import JsonError, loads
+from genro_asgi.jsoncodec import MAX_DEPTH, JsonError, loads, quick_loads
 from genro_asgi.limits import Limits
 from genro_asgi.middleware.errors import log_failure
 from genro_asgi.pieces import send_pieces
@@ -123,7 +124,8 @@ class HttpEndpoint:
         self._head_size = head.size if head is not None else no_limit
         self._head_url = head.url if head is not None else no_limit
         self._max_body = self.limits.max_body
-        self._json_depth = self.limits.json_depth
+        depth = self.limits.json_depth
+        self._read_json = quick_loads if depth >= MAX_DEPTH else partial(loads, max_depth=depth)
         # A Content-Length with fewer digits than the limit is below it.
         self._length_digits = len(str(self._max_body)) - 1
         self.set_draining(False)
@@ -197,9 +199,7 @@ class HttpEndpoint:
                     plain
                     and profile.json_body
                     and (endpoint := self.table.exact.get(path)) is not None
-                    and endpoint.quick_body
-                    and method in endpoint.methods
-                    and method != "HEAD"
+                    and method in endpoint.quick_body
                     and values[profile.type_at] == b"application/json"
                 ):
                     # A small JSON body is the other common case: it is taken here, without a coroutine for it.
@@ -209,14 +209,16 @@ class HttpEndpoint:
                     if not announced.isdigit() or len(announced) > self._length_digits:
                         check_length(announced, self._max_body)
                     message = await receive()
-                    if message["type"] != "http.request" or message.get("more_body", False):
-                        request._body = await request.read_rest(message)
+                    if message["type"] != "http.request" or message.get("more_body"):
+                        body = await request.read_rest(message)
                     else:
-                        request._body = message.get("body", b"")
+                        body = message.get("body", b"")
+                    request._body = body
                     request.body_read = True
                     request.phase = "handler"
+                    read = self._read_json
                     try:
-                        request._data = loads(request._body, self._json_depth) if request._body else None
+                        request._data = read(body) if body else None
                     except JsonError as exc:
                         raise MalformedJson(exc) from exc
                     value = endpoint.calls[0](request, ())

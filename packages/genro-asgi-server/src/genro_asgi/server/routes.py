@@ -59,8 +59,9 @@ class Endpoint:
         self.direct = self.plain and self.is_async and self.media_type is None and not self.subscribe
         #: A GET without anything special may call it on the spot; `bare` when it takes no argument at all.
         self.quick = self.plain and "GET" in self.methods
-        #: Its body may be taken and decoded on the spot.
-        self.quick_body = self.plain and not (self.body_stream or self.binder.body_raw)
+        #: The methods whose body may be taken and decoded on the spot.
+        whole_body = self.plain and not (self.body_stream or self.binder.body_raw)
+        self.quick_body = self.methods - {"HEAD"} if whole_body else frozenset[str]()
         self.bare = self.binder.func if not self.binder.parameters else None
 
     def _read_options(self, options: dict[str, Any]) -> None:
