@@ -249,3 +249,19 @@ def test_applications_beside_the_site(home: Home) -> None:
     finally:
         (folder / "config.yaml").unlink()
         (folder / "shop.py").unlink()
+
+
+@pytest.mark.parametrize("options", [["--reload"], ["-a", "{async}"]], ids=["reload", "async"])
+def test_nobody_outlives_a_server_that_was_killed(options: list[str], home: Home) -> None:
+    options = [option.replace("{async}", str(free_port())) for option in options]
+    served = home.serve("gnrasgiserve", SITE, "-p", "{port}", "-H", "127.0.0.1", *options)
+    try:
+        assert status(served) == 200
+        assert len(served.children) == 2
+        served.process.kill()
+        deadline = time.monotonic() + 15
+        while served.children and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert served.children == []
+    finally:
+        served.stop()
