@@ -3,12 +3,15 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 from time import monotonic
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from genro_asgi.datastructures.forms import FormData, UploadFile
 from genro_asgi.datastructures.query_params import parse_query
 from genro_asgi.delivery import Runner
+from genro_asgi.exceptions import HTTPUnsupportedMediaType
 from genro_asgi.form_errors import field_too_large, part_too_large, too_many_fields
 from genro_asgi.limits import Limits
 from genro_asgi.media_types import decode_text, parse_parameters
@@ -22,7 +25,16 @@ from genro_asgi.multipart import (
 )
 from genro_asgi.spool import KeptBody, SpoolWriter, new_spool, write_all
 
-__all__ = ["FormPart", "form_decoder", "form_of_bytes", "form_parts", "parse_urlencoded", "read_form"]
+__all__ = [
+    "FormPart",
+    "form_decoder",
+    "form_limits",
+    "form_of_bytes",
+    "form_parts",
+    "parse_urlencoded",
+    "read_form",
+    "stream_form",
+]
 
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -38,6 +50,12 @@ def form_decoder(content_type: str, limits: Limits) -> FormDecoder | None:
     if kind == URLENCODED:
         return UrlencodedDecoder(limits)
     return MultipartDecoder(parameters, limits) if kind == MULTIPART else None
+
+
+def form_limits(limits: Limits, files: Any, fields: Any, field_bytes: Any) -> Limits:
+    """The limits with those that were given for one form."""
+    given = {"form_files": files, "form_fields": fields, "field_bytes": field_bytes}
+    return replace(limits, **{name: value for name, value in given.items() if value is not None})
 
 
 def parse_urlencoded(raw: bytes, limits: Limits) -> list[tuple[str, str]]:
@@ -240,3 +258,16 @@ async def form_parts(
         if isinstance(event, PartStart):
             source.open = FormPart(event, source, limits)
             yield source.open
+
+
+async def stream_form(
+    chunks: AsyncGenerator[bytes, None], content_type: str, limits: Limits, run: Runner
+) -> AsyncGenerator[FormPart, None]:
+    """The parts of a body of this Content-Type; HTTPUnsupportedMediaType when it is no form."""
+    async with aclosing(chunks):
+        decoder = form_decoder(content_type, limits)
+        if decoder is None:
+            raise HTTPUnsupportedMediaType("The body is not a form; send multipart/form-data.")
+        async with aclosing(form_parts(chunks, decoder, limits, run)) as parts:
+            async for part in parts:
+                yield part

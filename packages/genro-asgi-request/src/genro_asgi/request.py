@@ -10,7 +10,7 @@ HTTPConnection    (connection.py)
 import asyncio
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from contextvars import ContextVar
 from time import time
@@ -35,7 +35,7 @@ from genro_asgi.datastructures.query_params import QueryParams, parse_query, que
 from genro_asgi.datastructures.state import State
 from genro_asgi.datastructures.url import URL
 from genro_asgi.delivery import Runner
-from genro_asgi.exceptions import ClientDisconnect, HTTPBadRequest
+from genro_asgi.exceptions import ClientDisconnect, HTTPBadRequest, HTTPUnsupportedMediaType
 from genro_asgi.jsoncodec import dumps
 from genro_asgi.limits import Limits
 from genro_asgi.media_types import parse_parameters
@@ -44,6 +44,7 @@ from genro_asgi.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from genro_asgi.datastructures.forms import FormData
+    from genro_asgi.forms import FormPart
     from genro_asgi.response import Response
     from genro_asgi.spool import KeptBody
 
@@ -538,9 +539,11 @@ class HttpRequest(BaseRequest):
         if self._body and self._data is UNREAD:
             self._data = self._decode()
 
-    async def stream(self, max_body: int | None = None) -> AsyncIterator[bytes]:
+    async def stream(self, max_body: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the body as it arrives, buffering nothing."""
         if self.body_read:
+            if self._kept is not None and not self._body:
+                self._body = await self._runner(self._kept.read)
             if self._body:
                 yield self._body
             return
@@ -562,6 +565,22 @@ class HttpRequest(BaseRequest):
                 break
             yield chunk
         self.body_read = True
+
+    def form_stream(
+        self,
+        *,
+        max_files: int | float | None = None,
+        max_fields: int | float | None = None,
+        max_part_size: int | None = None,
+    ) -> AsyncGenerator["FormPart", None]:
+        """Yield the fields and files of the form, while they arrive where the route takes its body as a stream.
+
+        Limits and errors as in `Request.form_stream`.
+        """
+        from genro_asgi.forms import form_limits, stream_form
+
+        limits = form_limits(self.limits, max_files, max_fields, max_part_size)
+        return stream_form(self.stream(), self.header(b"content-type"), limits, self._runner)
 
     def keep(self, message: Message) -> None:
         """Take a body message that came while nobody was reading."""
@@ -867,6 +886,10 @@ class MsgRequest(BaseRequest):
 
         async for item in iterate(chunks):
             yield item
+
+    def form_stream(self, **limits: Any) -> AsyncGenerator["FormPart", None]:
+        """HTTPUnsupportedMediaType: messages bring no forms."""
+        raise HTTPUnsupportedMediaType("A form can be sent over HTTP only.")
 
     def may_have_body(self) -> bool:
         """Whether the data have to be looked at, which are here already: where the route limits them."""

@@ -4,14 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from genro_asgi.body import decode_json, too_large
 from genro_asgi.connection import HTTPConnection
 from genro_asgi.datastructures.forms import FormData
-from genro_asgi.exceptions import ClientDisconnect, HTTPUnsupportedMediaType
+from genro_asgi.exceptions import ClientDisconnect
 from genro_asgi.limits import Limits
 from genro_asgi.types import Message, Receive, Scope, Send
 
@@ -173,20 +172,15 @@ class Request(HTTPConnection):
         `max_part_size` is bytes of a field that is not a file; what is not given is as in `limits`. 400 for a
         malformed form, 413 and 431 over a limit; an empty form when the body is of another type.
         """
-        return FormCall(self, self._form_limits(max_files, max_fields, max_part_size))
+        from genro_asgi.forms import form_limits
 
-    def _form_limits(self, files: Any, fields: Any, field_bytes: Any) -> Limits:
-        given = {"form_files": files, "form_fields": fields, "field_bytes": field_bytes}
-        return replace(self.limits, **{name: value for name, value in given.items() if value is not None})
-
-    def _decoder(self, limits: Limits) -> "FormDecoder | None":
-        from genro_asgi.forms import form_decoder
-
-        return form_decoder(self.headers.get("content-type", ""), limits)
+        return FormCall(self, form_limits(self.limits, max_files, max_fields, max_part_size))
 
     async def _read_form(self, limits: Limits) -> FormData:
+        from genro_asgi.forms import form_decoder
+
         if self._form is None:
-            decoder = self._decoder(limits)
+            decoder = form_decoder(self.headers.get("content-type", ""), limits)
             self._form = FormData() if decoder is None else await self._parse_form(decoder, limits)
         return self._form
 
@@ -209,7 +203,7 @@ class Request(HTTPConnection):
             self._chunks.clear()
         return form
 
-    async def form_stream(
+    def form_stream(
         self,
         *,
         max_files: int | float | None = None,
@@ -220,16 +214,10 @@ class Request(HTTPConnection):
 
         The limits and errors of `form`; HTTPUnsupportedMediaType when the body is no form.
         """
-        from genro_asgi.forms import form_parts
+        from genro_asgi.forms import form_limits, stream_form
 
-        limits = self._form_limits(max_files, max_fields, max_part_size)
-        decoder = self._decoder(limits)
-        if decoder is None:
-            raise HTTPUnsupportedMediaType("The body is not a form; send multipart/form-data.")
-        chunks = self.stream()
-        async with aclosing(chunks), aclosing(form_parts(chunks, decoder, limits, self.run)) as parts:
-            async for part in parts:
-                yield part
+        limits = form_limits(self.limits, max_files, max_fields, max_part_size)
+        return stream_form(self.stream(), self.headers.get("content-type", ""), limits, self.run)
 
     async def close(self) -> None:
         """Close the files of the form; the body stays readable."""

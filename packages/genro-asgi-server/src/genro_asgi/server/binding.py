@@ -10,6 +10,7 @@ from typing import Any
 
 from genro_asgi.body import undecodable
 from genro_asgi.exceptions import HTTPBadRequest
+from genro_asgi.forms import FormPart
 from genro_asgi.request import BaseRequest, Request
 from genro_asgi.server.coercion import Coercion, FieldErrors, coercion_for, to_int, to_str
 from genro_asgi.websocket import WebSocket
@@ -23,6 +24,7 @@ MISSING: Any = object()
 
 # Parameters that are filled with a part of the request instead of a value of the client.
 _BODY_PARTS = {"body_data": "request.data", "body_raw": "request.body", "body_stream": "request.stream()"}
+_FORM = "request.form_stream()"
 _SOCKET = "request.websocket"
 # An async iterator can only be what the client sends piece by piece.
 _ITERATORS = (AsyncIterator, AsyncIterable)
@@ -43,7 +45,8 @@ class Binder:
         self.path_names = [p for p in self.parameters if p.kind in _POSITIONAL and p.name not in self.injected]
         self.takes_rest = any(p.kind is p.VAR_POSITIONAL for p in self.parameters)
         self.takes_extra = any(p.kind is p.VAR_KEYWORD for p in self.parameters)
-        self.body_stream = _BODY_PARTS["body_stream"] in self.injected.values()
+        self.form_stream = _FORM in self.injected.values()
+        self.body_stream = self.form_stream or _BODY_PARTS["body_stream"] in self.injected.values()
         self.takes_websocket = _SOCKET in self.injected.values()
         self.body_raw = "body_raw" in self.injected
         self.body_data = "body_data" in self.injected
@@ -61,7 +64,7 @@ class Binder:
         if self._websocket and (parameter.name == "websocket" or annotation is WebSocket):
             return _SOCKET
         if typing.get_origin(annotation) in _ITERATORS or annotation in _ITERATORS:
-            return _BODY_PARTS["body_stream"]
+            return _FORM if FormPart in typing.get_args(annotation) else _BODY_PARTS["body_stream"]
         if isinstance(annotation, type):
             if issubclass(annotation, BaseRequest):
                 return "request"
