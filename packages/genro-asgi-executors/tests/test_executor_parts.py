@@ -187,7 +187,8 @@ def test_arguments_of_a_function_without_a_signature() -> None:
 @pytest.mark.parametrize(
     ("spec", "path", "expected"),
     [
-        (None, "/x/script.py", ("path", "/x/script.py")),
+        (None, __file__, ("path", __file__)),
+        (None, "/x/<stdin>", None),
         (None, None, None),
         (SimpleNamespace(name="pack.mod"), "/x/mod.py", ("module", "pack.mod")),
         (SimpleNamespace(name="pack.__main__"), "/x/__main__.py", None),

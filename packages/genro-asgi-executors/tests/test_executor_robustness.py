@@ -687,6 +687,8 @@ def test_functions_of_a_package_main_and_of_a_session_are_refused(tmp_path: Path
     (package / "__init__.py").touch()
     (package / "__main__.py").write_text(MAIN.format(guard='if __name__ == "__main__":\n    '))
     code = MAIN.format(guard="")
-    for how in (["-m", "pack"], ["-c", code]):
-        done = subprocess.run([sys.executable, *how], capture_output=True, text=True, cwd=tmp_path, timeout=30)
+    for how in (["-m", "pack"], ["-c", code], ["-"]):
+        done = subprocess.run(
+            [sys.executable, *how], input=code, capture_output=True, text=True, cwd=tmp_path, timeout=30
+        )
         assert "ExecutorError: __main__.move is defined where a worker process cannot load it" in done.stderr

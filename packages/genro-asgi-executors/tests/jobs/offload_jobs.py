@@ -1,5 +1,6 @@
 """Functions for the tests of the process pools: a worker process imports this module."""
 
+import atexit
 import ctypes
 import os
 import signal
@@ -245,10 +246,20 @@ def terminate_self() -> str:
     return "still here"
 
 
-def start_child() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+def start_child(seconds: float = 60) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=subprocess.DEVNULL)
+    child.returncode = 0  # nobody is going to wait for it
     report(None, str(child.pid))
-    time.sleep(60)
+    time.sleep(seconds)
+
+
+def tell_at_exit(text: str) -> None:
+    atexit.register(print, text)
+
+
+def print_and_die(text: str) -> None:
+    print(text)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def grow(size: int) -> int:

@@ -49,23 +49,23 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if not isinstance(obj, BaseException) or not isinstance(type(obj).__init__, FunctionType):
             return NotImplemented
-        make, *parts = obj.__reduce_ex__(wire.PROTOCOL)
-        if make is not type(obj):
+        reduced = obj.__reduce_ex__(wire.PROTOCOL)
+        if isinstance(reduced, str) or reduced[0] is not type(obj):
             return NotImplemented  # it knows how to travel
         try:
-            again = make(*parts[0])
+            again = type(obj)(*reduced[1])
             if again.args == obj.args and str(again) == str(obj):
                 return NotImplemented
         except Exception:
             pass
-        return remake, (make, *parts)
+        return remake, reduced
 
 
 def remake(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any] | None = None) -> BaseException:
     """The exception with these `args` and attributes, made without an `__init__` written in Python."""
     exc = cls.__new__(cls, *args)
-    init = next(base.__init__ for base in cls.__mro__ if not isinstance(base.__init__, FunctionType))
-    init(exc, *args)
+    inits = [vars(base).get("__init__") for base in cls.__mro__]
+    next(init for init in inits if init is not None and not isinstance(init, FunctionType))(exc, *args)
     for name, value in (state or {}).items():
         setattr(exc, name, value)
     return exc

@@ -1,6 +1,7 @@
 """One worker process as its pool sees it: how it is started, spoken to, ended and buried."""
 
 import asyncio
+import atexit
 import os
 import signal
 import socket
@@ -8,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet, finalize
 
 from genro_asgi.executors import wire
 from genro_asgi.executors.errors import ExecutorError
@@ -19,14 +22,18 @@ if TYPE_CHECKING:
 # How often (seconds) the end of a killed process is looked for where the kernel does not tell us.
 POLL = 0.01
 READ = 1 << 17
+# Seconds that free processes get to leave by themselves when the program ends without a shutdown.
+PATIENCE = 1.0
+_running: "WeakSet[WorkerProcess]" = WeakSet()
 
 
 class Slot:
     """A place for one call that is sent ahead: a pipe that holds its number until somebody claims the call."""
 
     def __init__(self, undo: ExitStack) -> None:
-        self.claims, self._offers = os.pipe()
-        undo.callback(self.close)
+        self.claims, self._offers = self.fds = os.pipe()
+        for fd in self.fds:
+            undo.callback(os.close, fd)
         # Neither side waits when it finds no number: the flag belongs to the pipe.
         os.set_blocking(self.claims, False)
         self._number = 0
@@ -43,11 +50,6 @@ class Slot:
             return os.read(self.claims, 1) != b""
         except BlockingIOError:
             return False
-
-    def close(self) -> None:
-        """Close both ends."""
-        os.close(self.claims)
-        os.close(self._offers)
 
 
 class WorkerProcess:
@@ -85,6 +87,13 @@ class WorkerProcess:
         self._start()
         self._sock.setblocking(False)
         self._exit_fd = _exit_fd(self._process.pid)
+        fds = [self._lifeline, *self._slots[0].fds, *self._slots[1].fds]
+        if self._exit_fd is not None:
+            fds.append(self._exit_fd)
+        # Also for who is forgotten together with a loop that was closed.
+        self._estate = finalize(self, _release, self._process, self._sock, fds)
+        self._estate.atexit = False
+        _running.add(self)
 
     def _start(self) -> None:
         with ExitStack() as ours, ExitStack() as theirs:
@@ -198,7 +207,7 @@ class WorkerProcess:
     def kill(self) -> None:
         """End the process now, and the programs it started."""
         self.leaving = True
-        self._end_group()
+        _end_group(self._process.pid)
         self._watch()
 
     def disown(self) -> None:
@@ -206,19 +215,21 @@ class WorkerProcess:
 
         The loop is not told: it may share its selector with the other process.
         """
-        self._sock.close()
-        for slot in self._slots:
-            slot.close()
-        for fd in (self._lifeline, self._exit_fd):
-            if fd is not None:
-                os.close(fd)
         self._process.returncode = 0  # it is nobody's child here
+        self._bury()
 
-    def _end_group(self) -> None:
-        # It is not buried yet, so neither its number nor its group can belong to somebody else.
-        for end in (os.killpg, os.kill):
-            with suppress(OSError):
-                end(self._process.pid, signal.SIGKILL)
+    def part(self) -> None:
+        """Let the process go, or end it when it is not free: the program ends, and its loop runs no more."""
+        if self.ready and self.job is None:
+            self.hang_up()
+        else:
+            _end_group(self._process.pid)
+
+    def see_off(self, deadline: float) -> None:
+        """Wait until the process has ended, or the deadline (of the monotonic clock) has passed, and bury it."""
+        while not _is_over(self._process) and monotonic() < deadline:
+            sleep(0.002)
+        self._bury()
 
     def _write(self, data: memoryview) -> int:
         try:
@@ -272,27 +283,64 @@ class WorkerProcess:
     def _look(self) -> None:
         if self.gone:
             return
-        if self._process.poll() is None:
-            self._watch()
-        else:
+        if _is_over(self._process):
             self._ended()
+        else:
+            self._watch()
 
     def _ended(self) -> None:
         """Take what it still had to say, and bury it."""
         self.gone = True
         self.read_all()
         self.unclaimed = self._slots[1 - self._slot].withdraw()
-        if not self.leaving:
-            self._end_group()  # what it started would be nobody's
-        self.exit_code = self._process.wait()
         self.detach()
-        self._sock.close()
-        for slot in self._slots:
-            slot.close()
-        os.close(self._lifeline)
-        if self._exit_fd is not None:
-            os.close(self._exit_fd)
+        self._bury()
+        self.exit_code = self._process.returncode
         self.on_end(self)
+
+    def _bury(self) -> None:
+        self.gone = True
+        if (estate := self._estate.detach()) is not None:  # calling it would do nothing when the program ends
+            _, release, args, _ = estate
+            release(*args)
+
+
+def _is_over(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process has ended; where the system lets us, it is left unburied, so that its group is its own."""
+    if not hasattr(os, "waitid"):  # pragma: no cover - only where the system has none
+        return process.poll() is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True  # somebody else has buried it
+
+
+def _end_group(pid: int) -> None:
+    # It is not buried yet, so neither its number nor its group can belong to somebody else.
+    for end in (os.killpg, os.kill):
+        with suppress(OSError):
+            end(pid, signal.SIGKILL)
+
+
+def _release(process: subprocess.Popen[bytes], sock: socket.socket, fds: list[int]) -> None:
+    """Bury a process, with what it started and left behind, and close what leads to it."""
+    if process.returncode is None:
+        _end_group(process.pid)
+        process.wait()
+    sock.close()
+    for fd in fds:
+        os.close(fd)
+
+
+@atexit.register
+def _end_all() -> None:
+    """What a shutdown would have done, for pools that had none: what processes do when they leave is done."""
+    workers = [worker for worker in _running if not worker.gone]
+    for worker in workers:
+        worker.part()
+    deadline = monotonic() + PATIENCE
+    for worker in workers:
+        worker.see_off(deadline)
 
 
 def _command(*fds: int) -> list[str]:

@@ -1,6 +1,7 @@
 """Functions and arguments as a worker process can find them: by name, and pickled."""
 
 import inspect
+import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -47,14 +48,15 @@ def reference(fn: Callable[..., Any]) -> str:
 def main_module() -> tuple[str, str] | None:
     """How a worker loads the program's own script: ("module", name) or ("path", file).
 
-    None for an interactive session, and for the `__main__` of a package, which runs without asking.
+    None for an interactive session, a script that is piped in, and the `__main__` of a package, which runs without
+    asking.
     """
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         return None if spec.name == "__main__" or spec.name.endswith(".__main__") else ("module", spec.name)
     path = getattr(main, "__file__", None)
-    return None if path is None else ("path", path)
+    return ("path", os.path.abspath(path)) if path is not None and os.path.isfile(path) else None
 
 
 def parcel(name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:

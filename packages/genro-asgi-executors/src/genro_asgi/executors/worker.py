@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from io import TextIOWrapper
 from types import GeneratorType, ModuleType
 from typing import Any
 
@@ -36,6 +37,8 @@ def main(sock_fd: int, lifeline: int, *slots: int) -> None:
     # nothing, rather than SIG_IGN, is not inherited by the programs that calls start.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stay)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what a call has printed is not lost with its process
     with socket.socket(fileno=sock_fd) as sock, suppress(ConnectionError):  # the pool may not wait for the last answer
         Worker(wire.Channel(sock), slots).serve()
 
