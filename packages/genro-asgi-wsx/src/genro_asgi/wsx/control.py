@@ -1,5 +1,6 @@
 """The messages a session speaks about itself: hello, auth, ping, cancel, goaway (WSX/1, sections 5, 7, 13, 14, 16)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +85,9 @@ def _credentials(session: "Session", fields: dict[str, Any], form: Form, now: fl
     data = fields.get("data")
     if data is None and what == "hello":
         fields["data"] = data = {}
-    if type(data) is not dict or type(data.get("features", [])) is not list:
-        session.refuse(fields, form, 400, "data must be an object, and features in it a list", "VALIDATION")
+    if type(data) is not dict or type(data.get("features", [])) is not list or not _are_acks(data.get("acks")):
+        text = "data must be an object, features in it a list, and acks the last seq by id"
+        session.refuse(fields, form, 400, text, "VALIDATION")
         return None
     if data.get("v", VERSION) != VERSION:
         session.refuse(fields, form, 501, "", "UNSUPPORTED")
@@ -94,14 +96,21 @@ def _credentials(session: "Session", fields: dict[str, Any], form: Form, now: fl
     call = session.open_call(fields, form, now, 0)
     if call is None:
         return None
-    if what == "hello" and data.get("auth") is None:
+    keeps = "resume" in session.offered and "resume" in data.get("features", ())
+    if what == "hello" and data.get("auth") is None and not keeps:
         session.tell(welcome(session, call))
         return None
     call.control = what
     return call
 
 
-def welcome(session: "Session", call: "Incoming", shown: Any = None) -> "Frame | None":
+def _are_acks(acks: Any) -> bool:
+    return acks is None or (type(acks) is dict and all(type(seq) is int and seq >= -1 for seq in acks.values()))
+
+
+def welcome(
+    session: "Session", call: "Incoming", shown: Any = None, more: Mapping[str, Any] | None = None
+) -> "Frame | None":
     """The answer to a hello, or to an auth; a name is shown as it is."""
     if shown is None and type(session.identity) is str:
         shown = session.identity
@@ -123,4 +132,4 @@ def welcome(session: "Session", call: "Incoming", shown: Any = None) -> "Frame |
         },
         "identity": shown,
     }
-    return call.respond(200, told | session.hello)
+    return call.respond(200, {**told, **session.hello, **(more or {})})

@@ -41,6 +41,8 @@ class Incoming(ParsedMessage):
     #: "hello" or "auth" when it is for the transport to look at credentials, "schema" when it is to tell its routes
     control: str | None = None
     sender: Sender | None = None
+    #: the window of the request, where it said one
+    window: int | None = None
     #: what the caller streams; None when it streams nothing
     chunks: Receiver | None = None
 

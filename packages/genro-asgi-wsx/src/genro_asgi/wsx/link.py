@@ -39,6 +39,7 @@ class Link:
         "on_output",
         "on_resume",
         "outbox",
+        "parked",
         "role",
         "senders",
         "types",
@@ -68,6 +69,8 @@ class Link:
         #: size of the messages that wait in here
         self.held = 0
         self._stopped = False
+        #: whether there is no connection for the moment, and nothing leaves
+        self.parked = False
         #: called when the outbox is filled; also from inside receive()
         self.on_output: Callable[[], None] | None = None
         #: called when `paused` has become false
@@ -152,6 +155,8 @@ class Link:
             self._drained()
 
     def _drained(self) -> None:
+        if self.parked:
+            return
         # Half empty before streams go on: not one item at a time.
         if self.clogged and (self.written - self.flushed) * 2 <= self.limits.ws_queue:
             self.clogged = False
@@ -163,6 +168,22 @@ class Link:
             self._flushing = [sender for sender in self._flushing if sender.mark > self.flushed]
             for sender in gone:
                 sender.refill()
+
+    def recast(self, frame: Frame) -> Frame:
+        """A frame as it is sent here; what it was made for may have been of the other kind."""
+        if isinstance(frame, str):
+            return frame if self._text else frame.encode()
+        return frame.decode() if self._text and frame[:1] < b"\x80" else frame
+
+    def refill(self) -> None:
+        """Nothing is on its way: streams that nobody counts may go on, as may those that stood still."""
+        self._flushing.clear()
+        for sender in list(self.senders):
+            if sender.counted:
+                sender.wake()
+            else:
+                sender.refill()
+        self.resume()
 
     def wait_for_flush(self, sender: Sender) -> None:
         """Call `sender.refill()` when what has been written up to `sender.mark` is gone."""

@@ -1,7 +1,7 @@
 """One connection's calls in both directions (WSX/1): a state machine that knows neither sockets nor clocks."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from genro_asgi.exceptions import problem
@@ -12,6 +12,7 @@ from genro_asgi.wsx.codec import classify
 from genro_asgi.wsx.control import RESERVED, Goaway, handle_control, welcome
 from genro_asgi.wsx.errors import WsxCallError, WsxError
 from genro_asgi.wsx.incoming import Incoming
+from genro_asgi.wsx.keeping import Kept, open_kept, park, resume
 from genro_asgi.wsx.kinds import BINARY, TEXT, TYPED_TEXT, Form
 from genro_asgi.wsx.link import Frame, Role
 from genro_asgi.wsx.parsing import DEFAULT_LIMITS, ParsedMessage, is_batch, read_message
@@ -54,6 +55,7 @@ class Session(Calling):
         "heartbeat",
         "hello",
         "identity",
+        "kept",
         "legacy",
         "offered",
         "on_goaway",
@@ -97,6 +99,8 @@ class Session(Calling):
         #: what both sides can do; empty before a hello
         self.features: frozenset[str] = frozenset()
         self.identity = identity
+        #: what there is for the case that the connection is lost; None where that is the end
+        self.kept: Kept | None = None
         #: the peer's calls that were not answered yet, by id; events by a number
         self.calls: dict[str | int, Incoming] = {}
         self.running = 0
@@ -209,8 +213,14 @@ class Session(Calling):
         """The call of a message, now one of the open ones; None when its id is open already, which is answered."""
         key: str | int | None = fields.get("id")
         calls = self.calls
+        make: type[Incoming] = Incoming
         if key is None:
             key = self.new_id()
+        elif self.kept is not None:
+            found = open_kept(self, self.kept, fields, form)
+            if found is None:
+                return None
+            make = found
         elif key in calls:
             self.refuse_duplicate(fields, form)
             return None
@@ -220,7 +230,7 @@ class Session(Calling):
             self.due = deadline
         if self.role == "client":
             size = 0  # its calls wait without stopping what it reads
-        call = calls[key] = Incoming(fields, form, self, key, deadline, size)
+        call = calls[key] = make(fields, form, self, key, deadline, size)
         return call
 
     def _accept_stream(self, call: Incoming, id: str) -> Incoming | None:
@@ -299,15 +309,30 @@ class Session(Calling):
         """Answer a message whose id is that of an open call, which goes on."""
         self.refuse(fields, form, 409, f"a call with id {fields['id']!r} is open", "DUPLICATE_ID")
 
-    def welcome(self, call: Incoming, identity: Any, shown: Any = None) -> Frame | None:
-        """The frame that answers a hello or auth whose credentials are good; the peer is told `shown`."""
+    def welcome(self, call: Incoming, identity: Any, shown: Any = None, **more: Any) -> Frame | None:
+        """The frame that answers a hello or auth whose credentials are good; the peer is told `shown`, and more."""
         self.identity = identity
-        return welcome(self, call, shown)
+        return welcome(self, call, shown, more)
+
+    def keep(self, token: str, limit: int) -> None:
+        """Keep up to `limit` bytes of answers, so that the session may outlive its connection under this name."""
+        self.kept = Kept(token, limit)
+        self.careful = True
+
+    def park(self) -> None:
+        """The connection is gone: wait for another. Calls whose answers are kept go on, all else ends as in lost()."""
+        park(self)
+
+    def revive(self, acks: Mapping[str, int], form: Form) -> None:
+        """Go on over another connection; what its peer has not seen goes into the outbox."""
+        assert self.kept is not None
+        self.careful = True
+        resume(self, self.kept, acks, form)
 
     def expire(self, at: float) -> None:
         """The peer's credentials end at `at`: calls are refused from then on, and 30 seconds later it is over."""
         self.expires = at
-        self.careful = self.draining
+        self.careful = self.draining or self.kept is not None
         self.due = min(self.due, at)
 
     # -- places ------------------------------------------------------------------------------------------------------
