@@ -4,6 +4,7 @@ genro-routes stays the place where handlers are declared; this table answers lik
 hundredth of its price, and a property test holds the two together.
 """
 
+import dis
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,7 +32,7 @@ class Endpoint:
 
     __slots__ = (
         "allow", "app", "async_generator", "bare", "binder", "body_stream", "calls", "deny", "direct", "entry",
-        "finish_on_disconnect", "generator", "guarded", "handler_name", "inline", "is_async", "max_args",
+        "finish_on_disconnect", "generator", "guarded", "handler_name", "inline", "instant", "is_async", "max_args",
         "max_body", "media_type", "media_type_pair", "message_auth", "metadata", "methods", "name", "path", "plain",
         "policy", "presence", "quick", "quick_body", "router", "rule", "subscribe", "threaded", "timeout", "websocket",
     )  # fmt: skip
@@ -57,6 +58,8 @@ class Endpoint:
         self.plain = not (self.guarded or self.threaded or limited or self.websocket or self.message_auth)
         #: Calling it gives the coroutine of an ordinary value at once, which a task may run.
         self.direct = self.plain and self.is_async and self.media_type is None and not self.subscribe
+        #: And that coroutine ends in its first step.
+        self.instant = self.direct and never_waits(self.binder.func)
         #: A GET without anything special may call it on the spot; `bare` when it takes no argument at all.
         self.quick = self.plain and "GET" in self.methods
         #: The methods whose body may be taken and decoded on the spot.
@@ -130,6 +133,15 @@ def _callable_of(entry: MethodEntry) -> Callable[..., Any]:
     wraps = any(type(p).wrap_handler is not BasePlugin.wrap_handler for p in entry.router.iter_plugins())
     chosen: Callable[..., Any] = entry.handler if wraps else entry.func
     return chosen
+
+
+def never_waits(func: Callable[..., Any]) -> bool:
+    """Whether a function makes coroutines that end in their first step: there is no await in its code."""
+    code = getattr(func, "__code__", None)
+    if code is None or not code.co_flags & inspect.CO_COROUTINE:
+        return False
+    # Whatever waits (await, async for, async with, async comprehensions) sends into what it waits for.
+    return all(instruction.opname != "SEND" for instruction in dis.get_instructions(code))
 
 
 def parse_methods(declared: Any, path: str) -> tuple[str, ...]:
