@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from genro_asgi.executors import wire
 from genro_asgi.executors.base import BaseExecutor, Overload
@@ -20,6 +20,9 @@ from genro_asgi.executors.job import CallOptions, Job, OnCancel
 from genro_asgi.executors.process import WorkerProcess
 from genro_asgi.executors.reference import call_as_sent, items_as_sent, parcel, reference, refuse_nameless
 from genro_asgi.executors.worker import in_worker
+
+if TYPE_CHECKING:
+    from genro_asgi.executors.located import Located
 
 __all__ = ["LocalExecutor", "in_worker"]
 
@@ -73,7 +76,7 @@ class LocalExecutor(BaseExecutor):
             self._check(option, number, number is None or number >= 1, "at least 1, or None")
         if initializer is not None:
             refuse_nameless(initializer)
-        self._references: dict[Callable[..., Any], str] = {}
+        self._references: dict[Callable[..., Any], str | Located] = {}
         self._fleet = Fleet(name, self, initializer, initargs, max_tasks_per_worker, max_rss_per_worker)
 
     @property

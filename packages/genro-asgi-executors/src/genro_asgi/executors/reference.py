@@ -10,6 +10,7 @@ from typing import Any
 from genro_asgi.executors import wire
 from genro_asgi.executors.decorator import refuse_async
 from genro_asgi.executors.errors import ExecutorError, describe
+from genro_asgi.executors.located import Located, places_of
 from genro_asgi.executors.worker import parcel as pack
 
 
@@ -29,8 +30,11 @@ def refuse_nameless(fn: Callable[..., Any]) -> None:
     raise ExecutorError(f"{why}, which a worker process cannot find; use a function at the top level of a module")
 
 
-def reference(fn: Callable[..., Any]) -> str:
-    """The `module:name` of a function. Raises ExecutorError when that name does not lead back to it."""
+def reference(fn: Callable[..., Any]) -> "str | Located":
+    """The `module:name` of a function, with the files it takes to import it if need be.
+
+    Raises ExecutorError when that name does not lead back to it.
+    """
     refuse_nameless(fn)
     refuse_async(fn)
     module = fn.__module__
@@ -42,7 +46,9 @@ def reference(fn: Callable[..., Any]) -> str:
         )
     if module == "__main__" and main_module() is None:
         raise ExecutorError(f"{describe(fn)} is defined where a worker process cannot load it; move it to a module")
-    return f"{module}:{fn.__qualname__}"
+    name = f"{module}:{fn.__qualname__}"
+    places = places_of(module)
+    return Located(name, places) if places else name
 
 
 def main_module() -> tuple[str, str] | None:
@@ -59,7 +65,7 @@ def main_module() -> tuple[str, str] | None:
     return ("path", os.path.abspath(path)) if path is not None and os.path.isfile(path) else None
 
 
-def parcel(name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+def parcel(name: "str | Located", fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     """A call as bytes. Raises ExecutorError with the name of the argument that cannot be sent."""
     try:
         return pickle.dumps((name, args, kwargs), wire.PROTOCOL)
