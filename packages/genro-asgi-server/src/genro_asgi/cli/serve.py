@@ -23,7 +23,9 @@ _FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--workers", metavar="NUMBER", help="How many processes serve; 1 by default.")
 @click.option("--uds", metavar="PATH", help="Listen on a UNIX socket in place of host and port.")
 @click.option("--fd", type=int, metavar="NUMBER", help="Listen on a socket that is open already.")
-@click.option("--proxy-headers/--no-proxy-headers", default=None, help="Believe X-Forwarded-* of trusted proxies.")
+@click.option(
+    "--proxy-headers/--no-proxy-headers", default=None, help="Believe X-Forwarded-* of trusted proxies; off by default."
+)
 @click.option("--forwarded-allow-ips", metavar="LIST", help="The proxies that are trusted: addresses, networks or *.")
 @click.option("--ssl-certfile", type=_FILE, metavar="FILE", help="The certificate, to serve HTTPS.")
 @click.option("--ssl-keyfile", type=_FILE, metavar="FILE", help="The key of the certificate, when it is a file apart.")

@@ -64,6 +64,7 @@ class GenroUvicorn(uvicorn.Server):
 def run(server: "AsgiServer", host: str | None, port: int | None, **options: Any) -> None:
     """Serve until a signal comes. ConfigError for an address that cannot be bound."""
     in_worker_process()
+    server.check()  # a mistake is told before the port is taken
     settings = server.config.server
     setup_logging(server.config.logging.level, server.config.logging.format)
     options = {**(settings.uvicorn or {}), **options}
@@ -116,10 +117,11 @@ def make_config(server: "AsgiServer", host: str, port: int, options: dict[str, A
         "server_header": False,
         "lifespan": "on",
         "timeout_graceful_shutdown": math.ceil(server.grace),
+        # uvicorn would believe any process of this machine; who wants a proxy believed says so.
+        "proxy_headers": bool(settings.proxy or options.get("forwarded_allow_ips")),
     }
-    proxies = settings.proxy
-    if proxies:
-        defaults |= {"proxy_headers": True, "forwarded_allow_ips": list(proxies)}
+    if settings.proxy:
+        defaults["forwarded_allow_ips"] = list(settings.proxy)
     if reload:
         defaults["reload_dirs"] = [str(server.base_dir)]
     config = GenroConfig(
@@ -137,6 +139,8 @@ def serve_here(server: "AsgiServer", config: GenroConfig) -> None:
     if config.uds is None and config.fd is None:
         sockets = [bind(config)]
         server.url = url_of(config, sockets[0])
+    else:
+        announce(f"unix:{config.uds}" if config.uds is not None else f"file descriptor {config.fd}")
     try:
         uvicorn_server.run(sockets=sockets)
     except KeyboardInterrupt:  # a second Ctrl-C while the first was being obeyed
@@ -163,8 +167,13 @@ def bind(config: uvicorn.Config) -> socket.socket:
             f"Cannot listen on {config.host}:{config.port}: {reason}; choose another --host or --port."
         ) from error
     sock.set_inheritable(True)
-    print(f"Serving on {url_of(config, sock)} (Ctrl-C stops it)", flush=True)
+    announce(url_of(config, sock))
     return sock
+
+
+def announce(place: str) -> None:
+    """Say where the server is reached."""
+    print(f"Serving on {place} (Ctrl-C stops it)", flush=True)
 
 
 def url_of(config: uvicorn.Config, sock: socket.socket) -> str:
