@@ -19,7 +19,7 @@ from genro_asgi.testing import AsyncClient
 CONFIG = """
 executors:
   handlers: {max_workers: 3}
-  heavy: {kind: process, max_workers: 1, initializer: "%s:load"}
+  heavy: {kind: process, max_workers: 1, initializer: "work_app:load"}
   light: {kind: thread, max_workers: 2}
 apps:
   work: work_app
@@ -64,13 +64,10 @@ class Application(AsgiApplication):
 
 @pytest.mark.asyncio
 async def test_functions_of_the_site_run_in_configured_pools(tmp_path: Path) -> None:
-    from genro_asgi.server.loader import AppLoader
-
     site = tmp_path / "site"
     site.mkdir()
     (site / "work_app.py").write_text(APP)
-    module = AppLoader(site).load_module("work_app").__name__
-    (site / "config.yaml").write_text(CONFIG % module)
+    (site / "config.yaml").write_text(CONFIG)
     server = AsgiServer(site)
     async with AsyncClient(server, timeout=30) as client:
         (result, worker), here, thread = (await client.get("/work/both?n=7")).json()

@@ -95,12 +95,12 @@ class BaseRequest(ABC):
     """
 
     auth: dict[str, Any] | None = None
-    app_name: str | None = None
     created_at: float = 0.0
     endpoint: Any = None
     server: Any = None
     task: "asyncio.Task[Any] | None" = None
     _response: "Response | None" = None
+    _app_name: str | None = None
     _auth_tags: list[str] | None = None
     _env_capabilities: list[str] | None = None
     _external_id: str | None = None
@@ -166,8 +166,8 @@ class BaseRequest(ABC):
 
     @property
     def auth_tags(self) -> list[str]:
-        """The tags the credentials of this request carry."""
-        return self._auth_tags if self._auth_tags is not None else []
+        """The tags of this request: of its credentials, or what middleware has put into the scope."""
+        return self._auth_tags if self._auth_tags is not None else self._of_scope("auth_tags")
 
     @auth_tags.setter
     def auth_tags(self, tags: list[str]) -> None:
@@ -180,12 +180,29 @@ class BaseRequest(ABC):
 
     @property
     def env_capabilities(self) -> list[str]:
-        """The capabilities the environment offers to this request."""
-        return self._env_capabilities if self._env_capabilities is not None else []
+        """The capabilities the environment offers to this request: those set here, else those of the scope."""
+        return self._env_capabilities if self._env_capabilities is not None else self._of_scope("env_capabilities")
 
     @env_capabilities.setter
     def env_capabilities(self, capabilities: list[str]) -> None:
         self._env_capabilities = capabilities
+
+    def _of_scope(self, key: str) -> list[str]:
+        found = (getattr(self, "scope", None) or {}).get(key) or ()
+        return found.split(",") if isinstance(found, str) else list(found)
+
+    @property
+    def app_name(self) -> str | None:
+        """The name the application that answers is mounted at; None before routing, and for the server's handlers."""
+        app = getattr(self.endpoint, "app", None)
+        while self._app_name is None and app is not None:
+            self._app_name = getattr(app, "mount_name", None) or None
+            app = getattr(app, "_routing_parent", None)
+        return self._app_name
+
+    @app_name.setter
+    def app_name(self, name: str | None) -> None:
+        self._app_name = name
 
     @property
     def external_id(self) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from genro_asgi.datastructures.state import State
+from genro_asgi.exceptions import ConfigError
 from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -95,6 +96,9 @@ class ServerLifespan:
         assert message["type"] == "lifespan.startup"
         try:
             await self.startup()
+        except ConfigError as exc:
+            await send({"type": "lifespan.startup.failed", "message": str(exc)})
+            return
         except Exception as exc:
             logger.error("The server did not start.", exc_info=exc)
             await send({"type": "lifespan.startup.failed", "message": f"{type(exc).__name__}: {exc}"})
@@ -115,6 +119,8 @@ class ServerLifespan:
         self.state.update(self.server.state._state)
         self.server.state = State(self.state)
         self.server.check()  # a route that cannot be compiled stops the boot, and not its first request
+        for notice in self.server.notices():
+            logger.warning("%s", notice)
         try:
             for name, start, stop in self._parts():
                 await call_hook(start)

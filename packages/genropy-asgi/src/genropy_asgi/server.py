@@ -17,6 +17,8 @@ class GenropyAsgiServer(AsgiServer):
     `gnr_apps` holds their GnrApp by database name.
     """
 
+    config_read = frozenset({"databases"})
+
     site: Any = None
     gnr_apps: dict[str, Any]
 

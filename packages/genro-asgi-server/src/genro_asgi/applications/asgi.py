@@ -37,6 +37,8 @@ class AsgiApplication(RoutingClass):
         if self.base_dir.is_file():
             self.base_dir = self.base_dir.parent
         self.db_name: str | None = kwargs.pop("db_name", None) or self.default_db_name
+        #: What its section says of a documentation page.
+        self.docs: str = kwargs.pop("docs", "off")
         self.on_init(**kwargs)
 
     # With *args a type checker accepts whatever keyword arguments a subclass names.

@@ -109,7 +109,7 @@ class _Code:
         self.path_args = path_args
         self.names: dict[str, Any] = {
             "func": binder.func, "MISSING": MISSING, "field": body_field, "missing": missing, "bad": bad_value,
-            "every": every_value, "extras": extra_values,
+            "every": every_value, "extras": extra_values, "decoded": check_decoded,
         }  # fmt: skip
         self.lines: list[str] = []
         self.arguments: list[str] = []
@@ -149,11 +149,14 @@ class _Code:
 
     def _inject(self, number: int, parameter: inspect.Parameter) -> None:
         source = self.binder.injected[parameter.name]
-        coercion = coercion_for(self.binder.hints.get(parameter.name, Any))
-        if parameter.name != "body_data" or coercion.convert is None:
+        if parameter.name != "body_data":
             self._pass(parameter, source)
             return
-        self.lines += [f"v{number} = {source}", *self._converted(number, parameter.name, coercion)]
+        annotation = self.binder.hints.get(parameter.name, Any)
+        self.lines.append(f"v{number} = {source}")
+        if bytes not in (annotation, *typing.get_args(annotation)):
+            self.lines += [f"if v{number}.__class__ is bytes:", f"    decoded(request, v{number})"]
+        self.lines += self._converted(number, parameter.name, coercion_for(annotation))
         self._pass(parameter, f"v{number}")
 
     def _from_query(self, number: int, parameter: inspect.Parameter, coercion: Coercion) -> None:
@@ -213,6 +216,12 @@ def _convert(name: str, coercion: Coercion, value: Any) -> Any:
         return coercion.convert(value)
     except (ValueError, TypeError, OverflowError) as error:
         raise bad_value(name, coercion.expected, error) from None
+
+
+def check_decoded(request: Any, data: bytes) -> None:
+    """415 for bytes that are the body itself, which is of a type nobody decodes."""
+    if data and request.transport == "http" and data is request.body:
+        raise undecodable(request.content_type or "")
 
 
 def body_field(request: Any, name: str) -> Any:

@@ -22,6 +22,7 @@ __all__ = [
     "named",
     "nearest",
     "number",
+    "plugin_error",
     "record",
     "switch",
     "text",
@@ -67,6 +68,12 @@ def nearest(name: object, names: Iterable[str]) -> str:
     """The suggestion that belongs into an error: ", did you mean 'port'" or nothing."""
     close = get_close_matches(str(name), list(names), n=1)
     return f", did you mean {close[0]!r}" if close else ""
+
+
+def plugin_error(error: Exception) -> str:
+    """What a plugin of genro-routes says of its options, as it follows the key: ".rul: Unexpected keyword argument"."""
+    first: list[Any] = getattr(error, "errors", list)()[:1]
+    return "".join(f".{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in first) or f": {error}"
 
 
 def known(where: Where, name: object, names: Iterable[str], kind: str = "key") -> None:

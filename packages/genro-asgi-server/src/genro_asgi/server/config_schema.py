@@ -21,7 +21,15 @@ from genro_asgi.server.config_checks import (
     texts,
 )
 
-__all__ = ["BUILTIN_POOLS", "DEFAULTS", "SECTIONS", "SERVER_FIELDS", "SERVER_SWITCHES"]
+__all__ = [
+    "BUILTIN_POOLS",
+    "DEFAULTS",
+    "SECTIONS",
+    "SERVER_FIELDS",
+    "SERVER_SWITCHES",
+    "UNREAD_KEYS",
+    "UNREAD_SECTIONS",
+]
 
 DEFAULTS: dict[str, Any] = {
     "server": {"host": "127.0.0.1", "port": 8000, "reload": False, "workers": 1, "timeout_graceful": 30.0, "proxy": []},
@@ -167,6 +175,10 @@ def _executors(where: Where, value: Any) -> dict[str, dict[str, Any]]:
                 raise where.at(name).at(key).wrong("threads cannot be replaced; leave it out, or write kind: process")
     return found
 
+
+#: What is checked for the parts that are built on it, and acted on by nobody yet.
+UNREAD_SECTIONS = ("databases", "metrics", "nats", "otel", "session", "storage")
+UNREAD_KEYS = ("auth.jwt", "auth.api_keys", "auth.users", "logging.slow_ms")
 
 _CONTACT = record({"name": text, "url": text, "email": text})
 _LICENSE = record({"name": text, "identifier": text, "url": text})

@@ -158,7 +158,7 @@ class Dispatcher:
             if endpoint.guarded:
                 raise
         if endpoint.rule:
-            if request.auth is None:
+            if request.auth is None and not request.auth_tags:  # tags may also be a hook's, who knows better
                 raise self.server.challenge()
             if endpoint.rule != "*" and not tags_match(endpoint.rule, set(request.auth_tags)):
                 raise HTTPForbidden(f"{endpoint.path} is not for these credentials.")

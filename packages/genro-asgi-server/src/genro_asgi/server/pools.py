@@ -1,14 +1,13 @@
 """The pools of a server: handlers, files and background apart, so that cleanup never waits behind user work."""
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.executors.base import BaseExecutor
 from genro_asgi.executors.registry import ExecutorRegistry
 from genro_asgi.executors.thread import ThreadExecutor
+from genro_asgi.server.loader import AppLoader
 
 __all__ = ["ServerPools", "prepare_worker"]
 
@@ -16,10 +15,14 @@ __all__ = ["ServerPools", "prepare_worker"]
 class ServerPools:
     """Makes the configured pools when they are first asked for, and ends them with the server."""
 
-    def __init__(self, config: Mapping[str, Any], server_dir: Path) -> None:
+    def __init__(self, config: Mapping[str, Any], loader: AppLoader, where: str = "executors") -> None:
         self._config = config
-        self._server_dir = server_dir
+        self._loader = loader
         self.registry = ExecutorRegistry()
+        for name, options in config.items():
+            if options and options.get("initializer"):
+                # A worker would say it with the first call only.
+                self._initializer(f"{where}.{name}.initializer", options["initializer"])
 
     def thread(self, name: str) -> ThreadExecutor:
         """A built-in pool of threads, sized by its section of the configuration."""
@@ -27,6 +30,8 @@ class ServerPools:
         options.pop("kind", None)
         # A burst of requests queues up; what is beyond any hope of an answer in time is refused.
         options.setdefault("max_pending", 1000)
+        if "initializer" in options:
+            options["initializer"] = self._initializer(f"executors.{name}.initializer", options["initializer"])
         pool = self.registry.get_or_create(name, kind="thread", **options)
         assert isinstance(pool, ThreadExecutor)
         return pool
@@ -45,11 +50,20 @@ class ServerPools:
         if kind in ("process", "local"):
             # A worker process has to find the modules of the site before it is asked for their functions.
             first = _reference(name, merged.pop("initializer", None))
-            merged["initargs"] = (str(self._server_dir), first, tuple(merged.get("initargs", ())))
+            merged["initargs"] = (str(self._loader.server_dir), first, tuple(merged.get("initargs", ())))
             merged["initializer"] = prepare_worker
         elif isinstance(merged.get("initializer"), str):
-            merged["initializer"] = resolve(merged["initializer"])
+            merged["initializer"] = self._initializer(f"executors.{name}.initializer", merged["initializer"])
         return self.registry.get_or_create(name, kind=kind, **merged)
+
+    def _initializer(self, where: str, reference: str) -> Callable[..., Any]:
+        try:
+            found = resolve(self._loader, reference, where)
+        except AttributeError as error:
+            raise ConfigError(f"{where}: {reference!r} names nothing that is there; write module:function.") from error
+        if not callable(found):
+            raise ConfigError(f"{where}: {reference!r} is no function; name one that takes no arguments.")
+        return found
 
     async def shutdown(self) -> None:
         """End all pools; threads that do not return are left behind."""
@@ -66,10 +80,10 @@ def _reference(pool: str, initializer: Callable[..., Any] | str | None) -> str |
     return f"{initializer.__module__}:{name}"
 
 
-def resolve(reference: str) -> Callable[..., Any]:
-    """The function that `module:function` names."""
+def resolve(loader: AppLoader, reference: str, where: str) -> Callable[..., Any]:
+    """The function that `module:function` names, a module of the site first; ConfigError for a module that is none."""
     module, _, name = reference.partition(":")
-    found: Any = import_module(module)
+    found: Any = loader.load_module(module, where=where)
     for part in name.split("."):
         found = getattr(found, part)
     function: Callable[..., Any] = found
@@ -78,8 +92,6 @@ def resolve(reference: str) -> Callable[..., Any]:
 
 def prepare_worker(server_dir: str, initializer: str | None, initargs: tuple[Any, ...]) -> None:
     """Run in each worker process first: make the site's modules importable, then run the pool's own initializer."""
-    from genro_asgi.server.loader import AppLoader
-
-    AppLoader(server_dir)
+    loader = AppLoader(server_dir)
     if initializer is not None:
-        resolve(initializer)(*initargs)
+        resolve(loader, initializer, "initializer")(*initargs)

@@ -11,6 +11,7 @@ from typing import Any
 
 from genro_routes import Router
 from genro_routes.plugins._base_plugin import BasePlugin, MethodEntry
+from genro_toolbox import RuleError, tags_match
 
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.rendering import HeaderPair, content_type_pair
@@ -121,6 +122,15 @@ class Endpoint:
         self.guarded = bool(self.rule) or self.deny
         #: Whether a message may bring credentials of its own, which count instead of those of its connection.
         self.message_auth = bool(getattr(self.app, "message_auth", False))
+
+    def check_rule(self) -> None:
+        """ConfigError for an auth_rule that no request could be held to."""
+        if self.rule in ("", "*"):
+            return
+        try:
+            tags_match(self.rule, set())
+        except RuleError as error:
+            raise ConfigError(f"Route {self.path}: auth_rule={self.rule!r} is no rule: {error}.") from error
 
     def call(self, request: Any, args: tuple[str, ...]) -> Any:
         """Call the handler with `args` from the path and the rest from the request."""

@@ -31,6 +31,9 @@ from genro_asgi.request import (
     route_path,
 )
 from genro_asgi.response import Response, error_response
+from genro_asgi.server.app_making import make_app
+from genro_asgi.server.config_apps import AppSpec
+from genro_asgi.server.config_checks import plugin_error
 from genro_asgi.server.dispatcher import Dispatcher
 from genro_asgi.server.http_endpoint import HttpEndpoint
 from genro_asgi.server.loader import AppLoader
@@ -44,6 +47,7 @@ from genro_asgi.server.server_config import ServerConfig
 from genro_asgi.server.sweeper import Sweeper
 from genro_asgi.server.topics import ServerTopics
 from genro_asgi.server.websocket_endpoint import WebSocketEndpoint
+from genro_asgi.server.wsx_handler import WsxHandler
 from genro_asgi.server.wsx_registry import WsxRegistry
 from genro_asgi.sse import SseResponse
 from genro_asgi.types import ASGIApp, Receive, Scope, Send
@@ -74,6 +78,9 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
 
     #: Whether a message to a handler of the server itself may bring credentials of its own; see AsgiApplication.
     message_auth: ClassVar[bool] = False
+
+    #: Sections of the configuration that a subclass acts on and this class does not.
+    config_read: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -109,11 +116,14 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self._loop: asyncio.AbstractEventLoop | None = None
         self.apps: dict[str, Any] = {}
         self.sys_apps: dict[str, Any] = {}
+        #: The hooks around single applications by the name of the application.
+        self.app_middleware_chains: dict[str, list[Middleware]] = {}
         self.mounts = Mounts()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._classic: list[tuple[Any, dict[str, Any]]] = []
         self._stack: ASGIApp | None = None
-        self.pools = ServerPools(self.config.executors, self.base_dir)
+        self.app_loader = AppLoader(self.base_dir)
+        self.pools = ServerPools(self.config.executors, self.app_loader, self.config.where("executors"))
         self._open_pools()
         self._configure_auth()
         self.request_registry = RequestRegistry(server=self)
@@ -124,7 +134,6 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self.topics = ServerTopics(self)
         self._set_middleware(self._make_middleware())
         self.websockets = WebSocketEndpoint(self)
-        self.app_loader = AppLoader(self.base_dir)
         self._mount_configured()
 
     # -- assembly
@@ -139,7 +148,10 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     def _plug(self) -> None:
         specs = self.config.get_plugin_specs(Router.available_plugins())
         for name, settings in specs.items():
-            self.route.plug(name, **settings)
+            try:
+                self.route.plug(name, **settings)
+            except (ValueError, TypeError) as error:
+                raise ConfigError(f"{self.config.where(f'plugins.{name}')}{plugin_error(error)}.") from error
         if "auth" not in specs:
             self.route.plug("auth")  # without it genro-routes ignores every auth_rule
 
@@ -162,8 +174,10 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
 
     def _add_app_middleware(self, name: str, chosen: Mapping[str, Any] | None) -> None:
         """Put the middleware an application's section names around that application alone."""
-        own = [ForApp(one, name) for one in self._build_middleware(f"apps.{name}.middleware", chosen or {})]
+        chain = self._build_middleware(f"apps.{name}.middleware", chosen or {})
+        own = [ForApp(one, name) for one in chain]
         if own:
+            self.app_middleware_chains[name] = chain
             self._set_middleware([*self.middleware, *own])
 
     def _mount_configured(self) -> None:
@@ -174,27 +188,18 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             section = Section("System applications")
             self.add_branches({"name": "_sys", "instance": section})
             for name, spec in sys_specs.items():
-                self.sys_apps[name] = app = self._make_app(f"sys_apps.{name}", name, spec)
+                self.sys_apps[name] = app = self._make_app(f"sys_apps.{name}", spec)
                 section.add_branches({"name": name, "instance": app})
+                app.mount_name = name
         for name, spec in self.config.get_app_specs_raw().items():
             try:
-                self.mount(name, self._make_app(f"apps.{name}", name, spec))
+                self.mount(name, self._make_app(f"apps.{name}", spec))
                 self._add_app_middleware(name, spec[2])
             except (ValueError, TypeError) as error:
                 raise ConfigError(f"{self.config.where(f'apps.{name}')}: {error}.") from error
 
-    def _make_app(self, key: str, name: str, spec: Any) -> Any:
-        module, class_name, _, kwargs = spec
-        where = self.config.where(key)
-        cls = self.app_loader.load(f"{module}:{class_name}", where=where)
-        options = dict(kwargs)
-        if isinstance(cls, type) and hasattr(cls, "load_resource"):
-            options.setdefault("base_dir", self.app_loader.directory_of(cls))
-        try:
-            app = cls(**options)
-        except TypeError as error:
-            raise ConfigError(f"{where}: {class_name} cannot be made: {error}") from error
-        return app
+    def _make_app(self, key: str, spec: AppSpec) -> Any:
+        return make_app(self.app_loader, self.config.where(key), spec)
 
     def _attach(self, name: str, app: Any) -> None:
         self.add_branches({"name": name, "instance": app})
@@ -366,6 +371,11 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         """The WSX connections: `broadcast`, `send_to`, `find_by_identity`."""
         return self.websockets.wsx.registry
 
+    @property
+    def wsx_handler(self) -> WsxHandler:
+        """What answers the WSX messages of WebSockets."""
+        return self.websockets.wsx
+
     def publish(self, topic: str, data: Any = None, event: str = "message") -> "asyncio.Future[int]":
         """Tell those who subscribed to a topic; LookupError when no route with `subscribe=` answers it.
 
@@ -438,9 +448,9 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             yield RouteInfo(("*",), f"/{name}/...", f"{home.__module__}.{home.__qualname__}", "", ("http", "websocket"))
 
     def _app_of(self, router: Router) -> Any:
-        """The application a router belongs to: the nearest above it that has a life cycle of its own."""
+        """The application a router belongs to: the nearest above it that is one, or was mounted."""
         instance: Any = router.instance
-        while instance is not None and not hasattr(instance, "on_init") and instance is not self:
+        while instance is not None and not hasattr(instance, "mount_name") and instance is not self:
             instance = getattr(instance, "_routing_parent", None)
         return instance
 
@@ -461,10 +471,16 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     def check(self) -> None:
         """Compile the routes and check what the configuration says of them; ConfigError for a mistake."""
         self.table.refresh()
+        for endpoint in self.table.endpoints():
+            endpoint.check_rule()
         main = self.config.main_app
         if main and main not in self.apps and main not in self.mounts:
             names = ", ".join([*self.apps, *(name for name, _ in self.mounts.items())]) or "none"
             raise ConfigError(f"{self.config.where('main_app')}: no application {main!r} is mounted; there is {names}.")
+
+    def notices(self) -> list[str]:
+        """What a reader of the configuration may be wrong about."""
+        return [f"{place}: nothing in this release acts on it." for place in self.config.unread(self.config_read)]
 
     async def drain(self, seconds: float | None = None) -> None:
         """Take no more work, wait for what is in flight up to `seconds`, then cancel it."""

@@ -18,7 +18,7 @@ from genro_asgi.server.config_apps import (
 from genro_asgi.server.config_checks import known
 from genro_asgi.server.config_layers import OWN_SECTION, Layer, LayerReader, Merged
 from genro_asgi.server.config_options import Options, plain
-from genro_asgi.server.config_schema import BUILTIN_POOLS, DEFAULTS
+from genro_asgi.server.config_schema import BUILTIN_POOLS, DEFAULTS, UNREAD_KEYS, UNREAD_SECTIONS
 
 __all__ = ["Options", "ServerConfig"]
 
@@ -222,6 +222,13 @@ class ServerConfig:
     def get_sys_app_specs_raw(self) -> dict[str, AppSpec]:
         """The same of the system apps."""
         return _copied(self._specs["sys_apps"])
+
+    def unread(self, read: Collection[str] = ()) -> list[str]:
+        """Where something is written that this release checks and does not act on, but for the sections in `read`."""
+        written = [name for name in UNREAD_SECTIONS if name not in read and self._merged.sections.get(name)]
+        written += [key for key in UNREAD_KEYS if self[key]]
+        documented = [name for name, spec in self._specs["apps"].items() if spec[3].get("docs", "off") != "off"]
+        return [self.where(key) for key in (*written, *(f"apps.{name}.docs" for name in documented))]
 
     def where(self, key: str) -> str:
         """The source and the dotted key of a section, to begin an error about what it says."""

@@ -1,0 +1,151 @@
+"""What stops the boot with one line besides the checks of the file itself, and what is only pointed out."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from genro_asgi.cli import main
+from genro_asgi.routing import route
+from genro_asgi.server.server import AsgiServer
+from genro_asgi.testing import AsyncClient
+
+APP = """
+from genro_asgi.applications.asgi import AsgiApplication
+from genro_asgi.routing import RoutingClass, route
+
+FACTOR = 3
+
+
+def load():
+    LOADED.append(1)
+
+
+LOADED = []
+
+
+class Shop(AsgiApplication):
+    def on_init(self, stock=None, **options):
+        super().on_init(**options)
+        self.stock = {}[stock] if stock else None
+
+
+class Plain(RoutingClass):
+    @route()
+    async def db(self):
+        return self.ctx.db
+
+
+class Strict(RoutingClass):
+    @route(auth_rule="a-b")
+    def index(self):
+        return {}
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    (tmp_path / "shop_app.py").write_text(APP)
+    return tmp_path
+
+
+def write(site: Path, text: str) -> Path:
+    path = site / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("main_app: blog", "main_app: no application 'blog' is mounted; there is none."),
+        ("plugins: {auth: {rul: a}}", "plugins.auth.rul: Unexpected keyword argument."),
+        ("plugins: {env: {requires: [a]}}", "plugins.env.requires: Input should be a valid string."),
+        ("executors: {pdf: {initializer: 'nowhere:f'}}", "executors.pdf.initializer: no module 'nowhere' in "),
+        (
+            "executors: {handlers: {initializer: 'shop_app:nope'}}",
+            "executors.handlers.initializer: 'shop_app:nope' names nothing that is there; write module:function.",
+        ),
+        (
+            "executors: {pdf: {initializer: 'shop_app:FACTOR'}}",
+            "executors.pdf.initializer: 'shop_app:FACTOR' is no function; name one that takes no arguments.",
+        ),
+        ("apps: {shop: {module: 'shop_app:Shop', color: red}}", "Shop cannot be made: Shop has no option color."),
+        ("apps: {shop: {module: 'shop_app:Shop', stock: x}}", "apps.shop: Shop cannot be made: KeyError: 'x' ("),
+        ("apps: {plain: {module: 'shop_app:Plain', color: red}}", "apps.plain: Plain cannot be made: "),
+    ],
+)
+def test_one_line_and_exit_code_2(site: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(site, text)
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", str(site)])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"Error: {path}: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_rule_that_is_none_stops_the_boot(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(site, "apps: {strict: 'shop_app:Strict'}")
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", str(site)])
+    assert capsys.readouterr().err.startswith("Error: Route /strict/index: auth_rule='a-b' is no rule: ")
+
+
+@pytest.mark.asyncio
+async def test_the_start_says_the_line_without_a_traceback(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="main_app: no application 'blog' is mounted"):
+        async with AsyncClient(AsgiServer(tmp_path, main_app="blog")):
+            pass
+    assert caplog.records == []
+
+
+def test_what_nobody_acts_on_is_pointed_out(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(
+        site,
+        "session: {store: file}\nauth: {jwt: {a: {secret: s}}}\nmetrics: on\notel: off\n"
+        "logging: {slow_ms: 5}\ndatabases: {default: {genropy_app: x}}\n"
+        "apps: {shop: {module: 'shop_app:Shop', docs: swagger}, quiet: {module: 'shop_app:Shop', docs: off}}\n",
+    )
+    with pytest.raises(SystemExit, match="0"):
+        main(["check", str(site)])
+    expected = ["databases", "metrics", "session", "auth.jwt", "logging.slow_ms", "apps.shop.docs"]
+    assert capsys.readouterr().err.splitlines() == [
+        f"{path}: {key}: nothing in this release acts on it." for key in expected
+    ]
+
+
+@pytest.mark.asyncio
+async def test_the_start_points_it_out_too(caplog: pytest.LogCaptureFixture) -> None:
+    class WithDatabases(AsgiServer):
+        config_read = frozenset({"databases"})
+
+    with caplog.at_level(logging.WARNING, "genro_asgi"):
+        async with AsyncClient(WithDatabases(databases={"default": {}}, nats={"url": "nats://127.0.0.1"})):
+            pass
+    assert [record.message for record in caplog.records] == ["AsgiServer(): nats: nothing in this release acts on it."]
+
+
+@pytest.mark.asyncio
+async def test_a_plain_routing_class_may_have_a_database_and_docs(site: Path) -> None:
+    write(site, "apps: {plain: {module: 'shop_app:Plain', db_name: stock, docs: off}}")
+    server = AsgiServer(site)
+    server.register_db("default", "the default one")
+    server.register_db("stock", "the stock")
+    assert (server.apps["plain"].db_name, server.apps["plain"].docs) == ("stock", "off")
+    async with AsyncClient(server) as client:
+        assert (await client.get("/plain/db")).text == "the stock"
+
+
+@pytest.mark.asyncio
+async def test_an_initializer_of_the_site_runs_in_the_pool(site: Path) -> None:
+    class Threads(AsgiServer):
+        @route()
+        def index(self) -> list[int]:
+            loaded: list[int] = self.app_loader.load_module("shop_app").LOADED
+            return loaded
+
+    write(site, "executors: {handlers: {initializer: 'shop_app:load', max_workers: 1}}")
+    async with AsyncClient(Threads(site)) as client:
+        assert (await client.get("/")).json() == [1]
