@@ -33,4 +33,6 @@ def redact_path(path: str) -> str:
 
 def clean(text: str) -> str:
     """Text that cannot forge a line of the log: control characters are escaped."""
+    if text.isprintable():
+        return text
     return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)

@@ -29,6 +29,7 @@ from genro_asgi.executors.job import Job
 from genro_asgi.middleware.base import Middleware, hooks_of
 from genro_asgi.middleware.errors import ErrorsMiddleware, answer_for, log_failure
 from genro_asgi.middleware.limits import LimitsMiddleware
+from genro_asgi.middleware.logging import LoggingMiddleware
 from genro_asgi.rendering import ENCODERS, encoder_for
 from genro_asgi.request import BaseRequest
 from genro_asgi.response import Response, as_response
@@ -76,6 +77,9 @@ class Dispatcher:
         self.head = next((m for m in middleware if type(m) is LimitsMiddleware and transport in m.transports), None)
         self.before = hooks_of([m for m in middleware if m is not self.head], "before", transport)
         self.after = hooks_of(middleware, "after", transport)[::-1]
+        #: The access log, where it is all that looks at answers: it needs no response to be made for it.
+        log = next((m for m in middleware if type(m) is LoggingMiddleware and transport in m.transports), None)
+        self.log = log if log is not None and self.after == [log.after] else None
         self.on_error = hooks_of(middleware, "on_error", transport)[::-1]
         #: Only the built-in errors hook looks at failures: a 404 needs no exception to carry it.
         self.plain_errors = all(type(m) is ErrorsMiddleware for m in middleware if _overrides(m, "on_error"))

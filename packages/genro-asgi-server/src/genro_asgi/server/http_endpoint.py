@@ -136,8 +136,13 @@ class HttpEndpoint:
         dispatcher = self.dispatcher
         #: Whether nothing stands around the handlers that a request would have to stop for.
         self._plain = not (
-            draining or self._own_init or dispatcher.before or dispatcher.after or dispatcher.always_slow
+            draining
+            or self._own_init
+            or dispatcher.before
+            or (dispatcher.after and dispatcher.log is None)
+            or dispatcher.always_slow
         )
+        self._note = None if dispatcher.log is None else dispatcher.log.note
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The hot path of the framework: what is written out here, a call would make several times as dear.
@@ -236,6 +241,8 @@ class HttpEndpoint:
                 ):
                     if value is NOT_FOUND and self._plain and method != "HEAD":
                         request.phase = "sending"
+                        if self._note is not None:
+                            self._note(request, 404)
                         await send({"type": START, "status": 404, "headers": list(NOT_FOUND_HEADERS)})
                         await send({"type": BODY, "body": NOT_FOUND_BODY})
                         return
@@ -255,6 +262,8 @@ class HttpEndpoint:
                     body = encode(value)  # what the quick encoder of the class cannot take
                 length = len(body)
                 request.phase = "sending"
+                if self._note is not None:
+                    self._note(request, 200)
                 await send({
                     "type": START,
                     "status": 200,
@@ -323,6 +332,8 @@ class HttpEndpoint:
         request.phase = "sending"
         if request.timer is not None:
             request.timer.cancel()
+        if self._note is not None:
+            self._note(request, 200)
         try:
             await send({"type": START, "status": 200, "headers": [request.endpoint.media_type_pair or _OCTETS]})
             request.sending = _PIECES

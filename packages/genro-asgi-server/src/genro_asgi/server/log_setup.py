@@ -3,9 +3,27 @@
 import json
 import logging
 import sys
+import time
 from typing import Any
 
-__all__ = ["JsonFormatter", "setup_logging"]
+__all__ = ["JsonFormatter", "TextFormatter", "setup_logging"]
+
+
+class TextFormatter(logging.Formatter):
+    """`time level logger: message`; what the clock shows is worked out once a second."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._shown = (-1, "")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """The local time of a record, with milliseconds."""
+        second, text = self._shown
+        if second != int(record.created):
+            second = int(record.created)
+            text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+            self._shown = (second, text)
+        return f"{text},{record.msecs:03.0f}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -30,8 +48,7 @@ def setup_logging(level: str | None = None, style: str | None = None) -> None:
     if logger.handlers or logging.getLogger().handlers:
         return
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if style == "json" else text)
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logger.addHandler(handler)
     logger.setLevel((level or "INFO").upper())
     logger.propagate = False

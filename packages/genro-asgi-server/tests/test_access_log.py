@@ -1,0 +1,111 @@
+"""One line for each answer, whatever way it took, and no more than a line."""
+
+import logging
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from genro_asgi.exceptions import HTTPException
+from genro_asgi.response import RedirectResponse
+from genro_asgi.routing import route
+from genro_asgi.server.log_setup import TextFormatter
+from genro_asgi.server.server import AsgiServer
+from genro_asgi.testing import AsyncClient
+
+
+class Site(AsgiServer):
+    @route()
+    async def bare(self) -> str:
+        return "ok"
+
+    @route()
+    async def bound(self, name: str = "") -> dict[str, str]:
+        return {"name": name}
+
+    @route()
+    def threaded(self) -> int:
+        return 1
+
+    @route(methods="POST")
+    async def posted(self, body_data: Any) -> Any:
+        return body_data
+
+    @route()
+    async def pieces(self) -> AsyncIterator[str]:
+        yield "a"
+        yield "b"
+
+    @route()
+    def lines(self) -> Iterator[str]:
+        yield "a"
+
+    @route()
+    async def elsewhere(self) -> RedirectResponse:
+        return RedirectResponse("/bare")
+
+    @route()
+    async def refused(self) -> None:
+        raise HTTPException(403)
+
+    @route()
+    async def broken(self) -> None:
+        raise LookupError("x")
+
+
+ASKED = [
+    ("GET", "/bare", None, "GET /bare 200"),
+    ("HEAD", "/bare", None, "HEAD /bare 200"),
+    ("OPTIONS", "/bare", None, "OPTIONS /bare 204"),
+    ("GET", "/bound?name=x&token=hush", None, "GET /bound?name=x&token=[redacted] 200"),
+    ("GET", "/bound/y", None, "GET /bound/y 200"),
+    ("GET", "/threaded", None, "GET /threaded 200"),
+    ("POST", "/posted", [1], "POST /posted 200"),
+    ("GET", "/posted", None, "GET /posted 405"),
+    ("GET", "/pieces", None, "GET /pieces 200"),
+    ("GET", "/lines", None, "GET /lines 200"),
+    ("GET", "/elsewhere", None, "GET /elsewhere 307"),
+    ("GET", "/refused", None, "GET /refused 403"),
+    ("GET", "/broken", None, "GET /broken 500"),
+    ("GET", "/no%0athing", None, "GET /no\\x0athing 404"),
+]
+
+
+@pytest.mark.parametrize("more", [{}, {"cors": True}], ids=["alone", "beside another hook"])
+@pytest.mark.asyncio
+async def test_every_answer_has_one_line(more: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "genro_asgi.access")
+    server = Site(middleware={"logging": True, **more})
+    async with AsyncClient(server) as client:
+        for method, path, body, _ in ASKED:
+            await client.request(method, path, **({} if body is None else {"json": body}))
+    lines = [record.getMessage() for record in caplog.records if record.name == "genro_asgi.access"]
+    assert [re.sub(r" \(\d+\.\dms\)$", "", line) for line in lines] == [line for *_, line in ASKED]
+    assert all(re.search(r" \(\d+\.\dms\)$", line) for line in lines)
+
+
+@pytest.mark.asyncio
+async def test_a_subclass_sees_responses(caplog: pytest.LogCaptureFixture) -> None:
+    from genro_asgi.middleware.logging import LoggingMiddleware
+
+    seen: list[int] = []
+
+    class Counting(LoggingMiddleware):
+        def after(self, request: Any, response: Any) -> None:
+            seen.append(response.status_code)
+
+    server = Site()
+    server._set_middleware([*server.middleware, Counting(server)])
+    async with AsyncClient(server) as client:
+        assert (await client.get("/bare")).text == "ok"
+    assert seen == [200]
+
+
+def test_the_time_of_a_line() -> None:
+    formatter = TextFormatter()
+    record = logging.makeLogRecord({"msg": "%s!", "args": ("hello",), "levelname": "INFO", "name": "x"})
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for moment in (1_700_000_000.25, 1_700_000_000.75, 1_700_000_001.0):
+        record.created, record.msecs = moment, (moment % 1) * 1000
+        assert formatter.format(record) == plain.format(record)
