@@ -57,6 +57,7 @@ def test_every_url_it_prints_answers(demo: Any, client: httpx.Client) -> None:
     statuses = {url.removeprefix(demo.url): client.get(url).status_code for url in urls}
     assert statuses == {
         "/atlas/": 200,
+        "/atlas/names": 200,
         "/atlas/board": 200,
         "/atlas/countries/search?text=united&size=5": 200,
         "/atlas/countries/detail/IT": 200,
@@ -74,31 +75,24 @@ def test_the_way_to_the_page(client: httpx.Client, path: str, location: str) -> 
     assert page.headers["content-security-policy"] == "default-src 'self'"
 
 
-def test_the_page_has_all_it_names_and_nothing_from_elsewhere(client: httpx.Client) -> None:
-    page = client.get("/atlas/")
+@pytest.mark.parametrize(("path", "name"), [("", "catalogues"), ("names", "names"), ("board", "board")])
+def test_a_page_has_all_it_names_and_nothing_from_elsewhere(client: httpx.Client, path: str, name: str) -> None:
+    page = client.get(f"/atlas/{path}")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    names = set(re.findall(r'(?:src|href)="([^"#]+)"', page.text))
-    assert {name for name in names if "//" in name} == set()
-    assert {"static/atlas.css", "static/atlas.js", "static/globe.svg"} <= names
-    types = {name: client.get(f"/atlas/{name}").headers["content-type"].partition(";")[0] for name in names}
-    assert types["static/atlas.css"] == "text/css"
-    assert types["static/atlas.js"] == "text/javascript"
-    assert types["static/globe.svg"] == "image/svg+xml"
-
-
-def test_the_board_has_all_it_names_and_nothing_from_elsewhere(client: httpx.Client) -> None:
-    page = client.get("/atlas/board")
     assert page.headers["content-security-policy"] == "default-src 'self'"
+    assert re.findall(r'<a href="([^"]+)" aria-current=page>', page.text) == [path or "./"]
     names = set(re.findall(r'(?:src|href)="([^"#]+)"', page.text))
-    assert {name: client.get(f"/atlas/{name}").status_code for name in names} == {
-        "./": 200,
-        "static/atlas.css": 200,
-        "static/board.css": 200,
-        "static/board.js": 200,
-        "static/globe.svg": 200,
-    }
-    modules = re.findall(r'from "([^"]+)"', client.get("/atlas/static/board.js").text)
-    assert [client.get(f"/atlas/static/{name}").status_code for name in modules] == [200]
+    shared = {"./", "names", "board", "static/atlas.css", "static/globe.svg"}
+    files = shared | {f"static/{name}.css", f"static/{name}.js"}
+    assert files <= names
+    replies = {file: client.get(f"/atlas/{file}") for file in names}
+    assert {file: reply.status_code for file, reply in replies.items()} == dict.fromkeys(names, 200)
+    types = {file: reply.headers["content-type"].partition(";")[0] for file, reply in replies.items()}
+    assert types["static/atlas.css"] == types[f"static/{name}.css"] == "text/css"
+    assert types[f"static/{name}.js"] == "text/javascript"
+    assert types["static/globe.svg"] == "image/svg+xml"
+    modules = re.findall(r'from "([^"]+)"', replies[f"static/{name}.js"].text)
+    assert [client.get(f"/atlas/static/{module}").status_code for module in modules] == [200] * (name != "catalogues")
 
 
 def test_the_board_over_http(client: httpx.Client) -> None:

@@ -327,7 +327,7 @@ def test_whoever_cannot_see_it_is_told(browser: Browser) -> None:
 
 @pytest.mark.parametrize(("way", "speaks"), [("sse", "/atlas/alike?"), ("wsx", "/_server/resource/wsx.js")])
 def test_the_progress_of_a_call(browser: Browser, way: str, speaks: str) -> None:
-    browser.click("#more a[href='static/alike.html']")
+    browser.click("#places a[href='names']")
     browser.until("return document.readyState === 'complete' && document.querySelector('#work') !== null")
     browser.run("document.querySelector('#way').value = arguments[0]", way)
     browser.write("#names", "700")
@@ -350,7 +350,7 @@ def test_the_progress_of_a_call(browser: Browser, way: str, speaks: str) -> None
 @pytest.mark.parametrize("way", ["sse", "wsx"])
 def test_who_cancels_a_call_may_make_another(browser: Browser, way: str) -> None:
     """More of them than the pool has places: none goes on working for nobody."""
-    browser.ask("POST", "/url", url=f"{browser.base}/atlas/static/alike.html")
+    browser.ask("POST", "/url", url=f"{browser.base}/atlas/names")
     browser.run("document.querySelector('#way').value = arguments[0]", way)
     browser.write("#names", "3000")
     for _ in range(10):
@@ -367,7 +367,7 @@ def test_who_cancels_a_call_may_make_another(browser: Browser, way: str) -> None
 
 @pytest.mark.parametrize("way", ["sse", "wsx"])
 def test_what_cannot_be_compared_is_said(browser: Browser, way: str) -> None:
-    browser.ask("POST", "/url", url=f"{browser.base}/atlas/static/alike.html")
+    browser.ask("POST", "/url", url=f"{browser.base}/atlas/names")
     browser.run("document.querySelector('#way').value = arguments[0]", way)
     browser.run("document.querySelector('#work').noValidate = true")
     browser.write("#names", "1")
@@ -378,7 +378,7 @@ def test_what_cannot_be_compared_is_said(browser: Browser, way: str) -> None:
 
 
 def test_every_screen_holds_the_progress(browser: Browser) -> None:
-    browser.ask("POST", "/url", url=f"{browser.base}/atlas/static/alike.html")
+    browser.ask("POST", "/url", url=f"{browser.base}/atlas/names")
     browser.write("#names", "100")
     browser.click("#start")
     browser.until("return !document.querySelector('#pairs').hidden")

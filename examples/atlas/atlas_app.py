@@ -7,12 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from genro_asgi import AsgiApplication, BaseRequest, FileResponse, HTTPNotFound, Redirect, Response, RoutingClass, route
+from genro_asgi import AsgiApplication, BaseRequest, HTTPNotFound, Redirect, Response, RoutingClass, route
 
 from .alike import look_alikes
 from .iso import iso_tables
 from .live import Live
 from .models import Country, Currency, Language, Record
+from .pages import page
 from .store import Database, Row, Table, Taken, Unknown
 
 SearchText = Annotated[str, Field(max_length=100)]
@@ -137,24 +138,27 @@ class Application(AsgiApplication):
 
     @route(methods="GET")
     def index(self) -> Response:
-        """The page."""
+        """The page of the catalogues."""
         if not self.server.request.path.endswith("/"):
             raise Redirect(f"{self.mount_name}/")  # the page names its files and questions from there
-        only_from_here = {"content-security-policy": "default-src 'self'"}
-        return FileResponse(self.resources_dir / "index.html", headers=only_from_here)
+        return page("catalogues")
 
     @route(methods="GET")
     def board(self) -> Response:
         """The page that is shared live, over WSX."""
-        only_from_here = {"content-security-policy": "default-src 'self'"}
-        return FileResponse(self.resources_dir / "board.html", headers=only_from_here)
+        return page("board")
+
+    @route(methods="GET")
+    def names(self) -> Response:
+        """The page that shows how far a long call is."""
+        return page("names")
 
     @route(methods="GET")
     def static(self, name: str) -> Response:
-        """A file of the page."""
+        """A file of the pages."""
         found = self.load_resource(name=name)
         if found is None:
-            raise HTTPNotFound(f"The page has no file {name!r}.")
+            raise HTTPNotFound(f"The pages have no file {name!r}.")
         content, media_type = found
         return Response(content, media_type=media_type)
 

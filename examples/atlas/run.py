@@ -6,7 +6,8 @@ from pathlib import Path
 from genro_asgi import AsgiServer, ConfigError
 
 PLACES = {
-    "": "the page",
+    "": "the catalogues",
+    "names": "a long call that tells how far it is",
     "board": "a board to share, live",
     "countries/search?text=united&size=5": "search, a page at a time",
     "countries/detail/IT": "one record",

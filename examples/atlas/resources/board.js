@@ -9,6 +9,7 @@ const me = { id: hex(8), name: sessionStorage.getItem("name") ?? `Guest ${1 + Ma
 const people = new Map();
 const notes = new Map();
 const pointers = new Map();
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let board; // the subscription
 let dragged = null;
 
@@ -116,6 +117,13 @@ function removeNote(number) {
   notes.delete(number);
 }
 
+/** Where a new note has the most room, of some places taken by chance. */
+function freePlace() {
+  const places = Array.from({ length: 20 }, () => ({ x: 0.03 + 0.94 * Math.random(), y: 0.03 + 0.94 * Math.random() }));
+  const room = ({ x, y }) => Math.min(...[...notes.values()].map(({ note }) => Math.hypot(x - note.x, y - note.y)));
+  return places.reduce((best, one) => (room(one) > room(best) ? one : best));
+}
+
 const within = (value) => Math.min(1, Math.max(0, value));
 const move = seldom(40, (number, x, y) => trying(wsx.put(live("move"), { number, x, y })));
 
@@ -191,9 +199,10 @@ function showPrices({ at, prices }) {
     const [shown, moved] = row.querySelectorAll("td");
     const was = shown.dataset.rate ?? rate;
     // Decimals compare as numbers, and are written with every digit they came with.
-    row.className = rate > Number(was) ? "up" : rate < Number(was) ? "down" : row.className;
+    row.className = change > 0 ? "up" : change < 0 ? "down" : "";
+    if (rate != was && !calm.matches) shown.animate({ color: [`var(--${rate > Number(was) ? "rise" : "fall"})`, ""] }, 900);
     shown.textContent = shown.dataset.rate = String(rate);
-    moved.textContent = `${change > 0 ? "▲ +" : change < 0 ? "▼ " : ""}${change} %`;
+    moved.textContent = `${change > 0 ? "▲ +" : change < 0 ? "▼ −" : ""}${String(change).replace("-", "")} %`;
   }
   $("#priced-at").textContent = at.toLocaleTimeString();
   $("#priced-at").dateTime = at.toISOString();
@@ -208,6 +217,7 @@ function newPrice(code) {
 
 async function convert() {
   let amount;
+  $("#converted-at").textContent = "";
   try {
     amount = new Decimal($("#amount").value.trim().replace(",", "."));
   } catch {
@@ -217,6 +227,7 @@ async function convert() {
   try {
     const result = await wsx.get(live("convert"), { amount, code: $("#code").value });
     $("#converted").textContent = `= ${result.amount} ${result.code}`;
+    $("#converted-at").textContent = `at ${result.rate}, ${result.at.toLocaleTimeString()}`;
   } catch (error) {
     $("#converted").textContent = error.message;
   }
@@ -234,8 +245,8 @@ $("#name").addEventListener("change", () => {
 $("#write").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = $("#text").value.trim();
-  const [x, y] = [0.05 + 0.9 * Math.random(), 0.55 + 0.4 * Math.random()];
-  if (text) trying(wsx.post(live("pin"), { text, x, y, author: me.name }).then(() => { $("#text").value = ""; }));
+  const pin = () => wsx.post(live("pin"), { text, ...freePlace(), author: me.name });
+  if (text) trying(pin().then(() => { $("#text").value = ""; }));
 });
 const point = seldom(50, (x, y) => wsx.event(live("point"), { id: me.id, x, y }).catch(() => {}));
 $("#board").addEventListener("pointermove", (event) => {
@@ -248,8 +259,12 @@ $("#convert").addEventListener("input", convert);
 const onState = (state) => {
   $("#state").textContent = { open: "Live", connecting: "Reconnecting", closed: "Closed" }[state];
   $("#state").className = state;
+  document.body.classList.toggle("away", state !== "open");
 };
-const wsx = await connect(new URL("../", location), { onState });
+const wsx = await connect(new URL("../", location), { onState }).catch((error) => {
+  $(".problem").textContent = `${error.message} Load the page again to try once more.`;
+  throw error;
+});
 enter();
 wsx.subscribe(live("prices"), null, ({ data }) => {
   if (data) showPrices(data);

@@ -1,6 +1,6 @@
 // One call to the server, and how far it is: {fraction, text} again and again, and {result} in the end.
 
-import { connect } from "/_server/resource/wsx.js";
+import { connect } from "../../_server/resource/wsx.js";
 
 const $ = (selector) => document.querySelector(selector);
 let running = null; // an AbortController while something is compared
@@ -8,7 +8,7 @@ let client = null; // the WSX connection, once there is one
 
 /** The items of a call over server-sent events. */
 async function* overSse(query, signal) {
-  const source = new EventSource(`../alike?${new URLSearchParams(query)}`);
+  const source = new EventSource(`alike?${new URLSearchParams(query)}`);
   const items = [];
   let wake;
   const take = (item) => { items.push(item); wake?.(); };
@@ -32,8 +32,8 @@ async function* overSse(query, signal) {
 
 /** The items of the same call over WSX. */
 async function* overWsx(query, signal) {
-  client ??= await connect(new URL("/", location.href).href);
-  yield* client.stream("/atlas/alike", query, { signal, timeout: 60_000 });
+  client ??= await connect(new URL("../", location));
+  yield* client.stream(`/${location.pathname.split("/").at(-2)}/alike`, query, { signal, timeout: 60_000 });
 }
 
 function show({ fraction, text }) {
