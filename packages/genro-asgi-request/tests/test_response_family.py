@@ -52,6 +52,16 @@ def test_a_long_body_says_its_length() -> None:
     assert Response(b"x" * 5000).headers["content-length"] == "5000"
 
 
+def test_a_subclass_may_have_no_body() -> None:
+    class Events(Response):
+        def __init__(self) -> None:
+            self.status_code = 200
+            self.media_type = "text/event-stream"
+            self.init_headers({"x-a": "1"})
+
+    assert Events().headers.items() == [("x-a", "1"), ("content-type", "text/event-stream; charset=utf-8")]
+
+
 def test_a_subclass_may_have_its_own_media_type_and_charset() -> None:
     class Latin(Response):
         media_type = "text/plain"

@@ -106,8 +106,9 @@ class Response:
             given = headers.items() if isinstance(headers, Mapping) else headers
             raw += [encode_header(name, value) for name, value in given]
             names = {name for name, _ in raw}
-        if b"content-length" not in names and self._has_length():
-            raw.append(length_pair(len(self.body)))
+        # A subclass with an `__init__` of its own may have no body.
+        if b"content-length" not in names and self._has_length() and (body := getattr(self, "body", None)) is not None:
+            raw.append(length_pair(len(body)))
         if b"content-type" not in names and self.media_type is not None:
             raw.append(content_type_pair(self.media_type, self.charset))
 
