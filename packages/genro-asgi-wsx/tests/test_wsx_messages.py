@@ -373,3 +373,12 @@ def test_what_is_built_is_parsed(id: str, data: Any, typed: bool) -> None:
     assert (fields["id"], fields["method"], fields["path"], fields.get("data")) == (id, "PUT", "/p", data)
     fields = parse_message(build_wsx_response(id=id, data=data)).fields
     assert (fields["id"], fields["status"], fields.get("data")) == (id, 200, data)
+
+
+def test_the_text_helpers_are_names_of_the_package_too() -> None:
+    import genro_asgi.wsx
+    from genro_asgi.wsx import messages
+
+    assert all(getattr(genro_asgi.wsx, name) is getattr(messages, name) for name in genro_asgi.wsx.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
+        _ = genro_asgi.wsx.Nonsense

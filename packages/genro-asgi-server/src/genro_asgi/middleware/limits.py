@@ -45,3 +45,12 @@ class LimitsMiddleware(Middleware):
         for name in _SINGLE:
             if names.count(name) > 1:
                 raise HTTPBadRequest(f"The {name.decode()} header may come only once.")
+
+
+def __getattr__(name: str) -> Any:
+    # Where one may look for it, too.
+    if name == "RequestBodyLimitMiddleware":
+        from genro_asgi.middleware.body_limit import RequestBodyLimitMiddleware
+
+        return RequestBodyLimitMiddleware
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
