@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import genro_asgi.executors
-from genro_asgi.executors import BaseExecutor, ExecutorRegistry, LocalExecutor, ThreadExecutor
+from genro_asgi.executors import BaseExecutor, ExecutorError, ExecutorRegistry, LocalExecutor, ThreadExecutor
 
 
 def test_a_pool_is_made_once() -> None:
@@ -113,8 +113,13 @@ async def test_one_pool_that_fails_to_end_does_not_keep_the_others() -> None:
     [
         ({"name": ""}, "the name of an executor is ''; give a text that is not empty"),
         ({"name": 3}, "the name of an executor is 3"),
-        ({"max_workers": 0}, "max_workers of executor 'x' is 0; give a number of at least 1"),
-        ({"max_pending": 0}, "max_pending of executor 'x' is 0; give at least 1, or None"),
+        ({"max_workers": 0}, "max_workers of executor 'x' is 0; give a whole number of at least 1"),
+        ({"max_workers": "2"}, "max_workers of executor 'x' is '2'; give a whole number"),
+        ({"max_workers": 1.5}, "max_workers of executor 'x' is 1.5; give a whole number"),
+        ({"max_pending": 0}, "max_pending of executor 'x' is 0; give a whole number of at least 1, or None"),
+        ({"timeout": "3"}, "timeout of executor 'x' is '3'; give seconds above 0, or None"),
+        ({"initializer": "jobs:load"}, "initializer of executor 'x' is 'jobs:load'; give a function, or None"),
+        ({"initargs": 3}, "initargs of executor 'x' is 3; give a tuple of its arguments"),
         ({"on_overload": "drop"}, "on_overload of executor 'x' is 'drop'; give 'raise' or 'wait'"),
         ({"timeout": 0}, "timeout of executor 'x' is 0; give seconds above 0, or None"),
     ],
@@ -137,6 +142,12 @@ def test_bad_options_are_refused(kind: Callable[..., Any], options: dict[str, An
 def test_bad_options_of_one_kind(kind: Callable[..., Any], options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         kind("x", **options)
+
+
+@pytest.mark.parametrize("kind", [LocalExecutor, ThreadExecutor])
+def test_only_functions_are_decorated(kind: Callable[..., Any]) -> None:
+    with pytest.raises(ExecutorError, match="'text' cannot be called; give a function"):
+        kind("x")("text")
 
 
 def test_options_of_a_call() -> None:

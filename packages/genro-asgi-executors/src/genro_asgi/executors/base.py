@@ -58,14 +58,16 @@ class BaseExecutor(ABC):
         if not name or not isinstance(name, str):
             raise ValueError(f"the name of an executor is {name!r}; give a text that is not empty")
         self.name = name
-        self._check("max_workers", max_workers, max_workers >= 1, "a number of at least 1")
-        self._check("max_pending", max_pending, max_pending is None or max_pending >= 1, "at least 1, or None")
+        self._check_count("max_workers", max_workers)
+        self._check_count("max_pending", max_pending, or_none=True)
         self._check("on_overload", on_overload, on_overload in ("raise", "wait"), "'raise' or 'wait'")
+        self._check("initializer", initializer, initializer is None or callable(initializer), "a function, or None")
+        self._check("initargs", initargs, isinstance(initargs, tuple | list), "a tuple of its arguments")
         self.max_workers = max_workers
         self.max_pending = max_pending
         self.on_overload = on_overload
         self.initializer = initializer
-        self.initargs = initargs
+        self.initargs = tuple(initargs)
         self.bypass = bypass or os.environ.get("GENRO_EXECUTOR_BYPASS", "") not in ("", "0")
         self.closed = False
         self.defaults = self.merge(CallOptions(), None, timeout, on_cancel)
@@ -83,6 +85,10 @@ class BaseExecutor(ABC):
         if not good:
             raise ValueError(f"{option} of executor {self.name!r} is {value!r}; give {allowed}")
 
+    def _check_count(self, option: str, value: object, or_none: bool = False) -> None:
+        good = (isinstance(value, int) and value >= 1) or (or_none and value is None)
+        self._check(option, value, good, "a whole number of at least 1" + ", or None" * or_none)
+
     def merge(
         self, defaults: CallOptions, priority: int | None, timeout: float | None, on_cancel: OnCancel | None
     ) -> CallOptions:
@@ -92,7 +98,8 @@ class BaseExecutor(ABC):
         on_cancel = defaults.on_cancel if on_cancel is None else on_cancel
         allowed = ("finish", "kill") if self.can_kill else ("finish",)
         self._check("priority", priority, isinstance(priority, int), "an integer")
-        self._check("timeout", timeout, timeout is None or timeout > 0, "seconds above 0, or None")
+        good = timeout is None or (isinstance(timeout, int | float) and timeout > 0)
+        self._check("timeout", timeout, good, "seconds above 0, or None")
         self._check("on_cancel", on_cancel, on_cancel in allowed, " or ".join(map(repr, allowed)))
         return CallOptions(priority, None if timeout == math.inf else timeout, on_cancel)
 

@@ -85,7 +85,9 @@ class Runner:
 
 
 def refuse_async(fn: Callable[..., Any]) -> None:
-    """Raise ExecutorError for a function that belongs on the event loop."""
+    """Raise ExecutorError for a function that belongs on the event loop, and for what is no function."""
+    if not callable(fn):
+        raise ExecutorError(f"{fn!r} cannot be called; give a function")
     if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
         raise ExecutorError(f"{describe(fn)} is async; await it on the event loop, pools run plain functions")
 

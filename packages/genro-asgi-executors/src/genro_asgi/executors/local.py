@@ -69,15 +69,12 @@ class LocalExecutor(BaseExecutor):
             initargs=initargs,
             bypass=bypass,
         )
-        for option, number in (
-            ("max_tasks_per_worker", max_tasks_per_worker),
-            ("max_rss_per_worker", max_rss_per_worker),
-        ):
-            self._check(option, number, number is None or number >= 1, "at least 1, or None")
+        self._check_count("max_tasks_per_worker", max_tasks_per_worker, or_none=True)
+        self._check_count("max_rss_per_worker", max_rss_per_worker, or_none=True)
         if initializer is not None:
             refuse_nameless(initializer)
         self._references: dict[Callable[..., Any], str | Located] = {}
-        self._fleet = Fleet(name, self, initializer, initargs, max_tasks_per_worker, max_rss_per_worker)
+        self._fleet = Fleet(name, self, initializer, self.initargs, max_tasks_per_worker, max_rss_per_worker)
 
     @property
     def workers(self) -> int:

@@ -71,7 +71,7 @@ class ThreadExecutor(BaseExecutor):
             initargs=initargs,
             bypass=bypass,
         )
-        self._check("max_parked", max_parked, max_parked >= 0, "0 or more")
+        self._check("max_parked", max_parked, isinstance(max_parked, int) and max_parked >= 0, "0 or more")
         self.max_parked = max_parked
         self.parked = 0
         self._crew = Crew(
@@ -81,7 +81,7 @@ class ThreadExecutor(BaseExecutor):
             self._backlog,
             self._hand_back,
             initializer,
-            initargs,
+            self.initargs,
         )
         self._lock = threading.Lock()
         self._lane: Lane | None = None
