@@ -73,6 +73,12 @@ class Limits:
     ws_depth: int = 64
     #: Bytes waiting to be sent on one connection before its streams are held.
     ws_queue: int = _MIB
+    #: Seconds a WSX session is kept after its connection was lost; None keeps none.
+    ws_resume: float | None = 60.0
+    #: Bytes of answers kept for each WSX session, in case its connection is lost; the oldest go first.
+    ws_resume_bytes: int = 256 * _KIB
+    #: WSX sessions without a connection kept at once; more are given up.
+    ws_resume_sessions: int = 1000
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], where: str = "limits") -> Self:

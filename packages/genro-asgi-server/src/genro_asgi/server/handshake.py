@@ -13,7 +13,7 @@ from genro_asgi.websocket import WebSocket
 if TYPE_CHECKING:
     from genro_asgi.server.server import AsgiServer
 
-__all__ = ["Handshakes", "authenticate", "credentials_scope", "deny", "origin_allowed"]
+__all__ = ["Handshakes", "authenticate", "authorization_of", "credentials_scope", "deny", "origin_allowed"]
 
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
@@ -109,6 +109,11 @@ def _normal(origin: str) -> str:
 async def deny(websocket: WebSocket, error: HTTPException) -> None:
     """Refuse a handshake with the answer of an exception, or with a plain 403 where the server knows no other."""
     await websocket.send_denial_response(error_response(error))
+
+
+def authorization_of(scope: Scope) -> tuple[bytes, ...]:
+    """What a handshake showed of credentials: its authorization and its cookies."""
+    return tuple(value for name, value in scope["headers"] if name in (b"authorization", b"cookie"))
 
 
 def credentials_scope(scope: Scope, auth: Any) -> Scope:

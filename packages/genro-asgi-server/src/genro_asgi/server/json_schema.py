@@ -22,7 +22,10 @@ Wanted = Mapping[tuple[str, Mode], Any]
 class _TytxSchema(GenerateJsonSchema):
     """Decimals and bytes are texts on the wire, of a format that says which."""
 
-    ignored_warning_kinds: set[JsonSchemaWarningKind] = {"skipped-choice", "non-serializable-default"}
+    ignored_warning_kinds: set[JsonSchemaWarningKind] = {  # noqa: RUF012 (as pydantic has it)
+        "skipped-choice",
+        "non-serializable-default",
+    }
 
     def decimal_schema(self, schema: Any) -> dict[str, Any]:
         """A decimal, without the bounds that JSON Schema has for numbers only."""

@@ -351,24 +351,29 @@ class WsxCalls:
         task.add_done_callback(lambda _: self._over(call))
 
     async def _take_credentials(self, call: Incoming) -> None:
-        """Answer a hello or auth with credentials: from now on they are those of the connection."""
-        server = self.handler.server
+        """Answer a hello or auth: credentials in it are from now on those of the connection."""
         auth = call.data.get("auth") if call.control == "hello" else call.data
-        try:
-            scope = credentials_scope(self.scope, auth)
-            info = None if self.handler.left_to_applications() else await authenticate(server, server, scope)
-        except HTTPUnauthorized as error:
-            self._say(call.fail(401, str(error.detail), code="UNAUTHENTICATED"))
-            return
-        except Exception:
-            logger.exception("The credentials of a WSX client could not be looked at")
-            self._say(call.fail(500))
-            return
-        self.scope = scope
-        self.know(info)
-        self.handler.registry.identify(self.id, info)
-        identity = None if info is None else info.get("identity")
-        self._say(self.session.welcome(call, identity, identity))
+        info = self.auth
+        if auth is not None:
+            server = self.handler.server
+            try:
+                scope = credentials_scope(self.scope, auth)
+                info = None if self.handler.left_to_applications() else await authenticate(server, server, scope)
+            except HTTPUnauthorized as error:
+                self._say(call.fail(401, str(error.detail), code="UNAUTHENTICATED"))
+                return
+            except Exception:
+                logger.exception("The credentials of a WSX client could not be looked at")
+                self._say(call.fail(500))
+                return
+            self.scope = scope
+            self.know(info)
+            self.handler.registry.identify(self.id, info)
+        self.welcome(call, None if info is None else info.get("identity"))
+
+    def welcome(self, call: Incoming, identity: Any) -> None:
+        """Answer a hello or auth whose credentials are good."""
+        raise NotImplementedError
 
     async def _tell_routes(self, call: Incoming) -> None:
         """Answer with the document of the server's routes, unless the client has it already."""

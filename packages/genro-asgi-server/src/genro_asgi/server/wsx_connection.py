@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from genro_asgi.exceptions import WebSocketDisconnect
 from genro_asgi.server.wsx_calls import WsxCalls
 from genro_asgi.websocket import WebSocket
+from genro_asgi.wsx.incoming import Incoming
+from genro_asgi.wsx.kinds import Form
 from genro_asgi.wsx.session import Frame, Session
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class WsxConnection(WsxCalls):
     """The life of a socket from its accept to its end."""
 
     # A server has thousands of these, most of them idle.
-    __slots__ = ("_closed", "_lost", "_queue", "_reader", "_resumed", "_send", "_timer", "_writer")
+    __slots__ = ("_closed", "_lost", "_queue", "_reader", "_resumed", "_send", "_timer", "_writer", "elder", "holder")
 
     def __init__(
         self, handler: "WsxHandler", websocket: WebSocket, auth: dict[str, Any] | None, id: str, *, legacy: bool
@@ -46,6 +48,7 @@ class WsxConnection(WsxCalls):
             identity=None if auth is None else auth.get("identity"),
         )
         session.hello = handler.hello
+        session.offered = handler.features
         super().__init__(handler, websocket, protocol, session, auth, id)
         self._send = websocket.asgi_send
         #: Frames that wait for the socket; made when it is slow for the first time.
@@ -56,6 +59,9 @@ class WsxConnection(WsxCalls):
         self._resumed: asyncio.Event | None = None
         self._lost = False
         self._closed = False
+        #: The older connection whose session goes on over this one's socket, and the newer one whose socket this uses.
+        self.elder: WsxConnection | None = None
+        self.holder: WsxConnection | None = None
 
     async def run(self) -> None:
         """Answer what comes until the socket ends; then cancel what nobody waits for any more."""
@@ -65,29 +71,115 @@ class WsxConnection(WsxCalls):
         session.on_resume = self._resume
         if session.due < self.wakes_at:
             self.arm()
+        end: dict[str, Any] = {}
         try:
-            await self._read()
+            end = await self._read()
         except asyncio.CancelledError:
-            if not self._closed:
+            owner = self._owner()
+            if owner is not None and not owner._closed:
                 raise
             # The client did not answer our close: nothing more is waited for.
         finally:
-            self._lost = True
-            if self._timer is not None:
-                self._timer.cancel()
-            session.lost()
+            owner = self._owner()
+            self.elder = None
+            if owner is not None:
+                owner._left(end)
 
-    async def _read(self) -> None:
+    def _owner(self) -> "WsxConnection | None":
+        """The connection whose session uses this one's socket; None when it has gone to another."""
+        owner = self.elder or self
+        return owner if (owner.holder or owner) is self else None
+
+    async def _read(self) -> dict[str, Any]:
+        """Read to the end of the socket; the message that told it."""
         receive = self.websocket.asgi_receive
         if self.protocol is not None:
             self.protocol.attach(self._take)
         while True:
-            message = await receive()
+            message: dict[str, Any] = dict(await receive())
             if message["type"] != "websocket.receive":
-                return
+                return message
             frame = message.get("text")
-            if not self._take(True, message["bytes"] if frame is None else frame):
-                await self._pause()
+            owner = self._owner()
+            if owner is not None and not owner._take(True, message["bytes"] if frame is None else frame):
+                await owner._pause()
+
+    def _left(self, end: dict[str, Any]) -> None:
+        """The socket is gone: the session waits for another one, or it is over."""
+        self._lost = True
+        self.handler.leave(self)
+        if not self._closed and self.handler.sessions.wait_for(self, end):
+            self.session.park()
+        else:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """End the session; what still runs for it is cancelled."""
+        self.handler.sessions.forget(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self.session.lost()
+
+    def welcome(self, call: Incoming, identity: Any) -> None:
+        """Answer a hello or auth; a hello may be that of a client whose connection was lost, and who comes back."""
+        sessions, session = self.handler.sessions, self.session
+        features = call.data.get("features", ())
+        if call.control != "hello" or "resume" not in features or "resume" not in session.offered:
+            self._say(session.welcome(call, identity, identity))
+            return
+        name = call.data.get("session")
+        # A client that has begun to call before its hello goes on with what it has begun.
+        found = sessions.find(name, self) if len(session.calls) == 1 and session.kept is None else None
+        more: dict[str, Any] = {"resume_s": sessions.seconds}
+        if name is not None:
+            more["resumed"] = found is not None
+        if found is None:
+            more["session"] = sessions.begin(self)
+            self._say(session.welcome(call, identity, identity, **more))
+            return
+        answer = session.welcome(call, identity, identity, session=name, **more)
+        found.take_over(self, answer, call.data.get("acks") or {}, call.form)
+
+    def take_over(self, newcomer: "WsxConnection", answer: Frame | None, acks: dict[str, int], form: Form) -> None:
+        """Go on over the socket of a new connection: first the answer to its hello, then what its client has missed."""
+        session = self.session
+        if not session.parked:
+            self._part()
+        self.handler.sessions.found_again(self)
+        self.handler.leave(newcomer)
+        newcomer.elder, self.holder = self, newcomer
+        if newcomer._timer is not None:
+            newcomer._timer.cancel()
+        newcomer.session.expire(math.inf)
+        newcomer.session.due = math.inf
+        self.websocket, self.protocol, self.scope = newcomer.websocket, newcomer.protocol, newcomer.scope
+        self._send, self._reader = newcomer._send, newcomer._reader
+        self._queue, self._writer, self._lost, self._closed = newcomer._queue, newcomer._writer, False, False
+        session._text = self.protocol is None
+        session.features, session.legacy = newcomer.session.features, False
+        self.know(newcomer.auth)
+        session.flushed = session.written
+        if answer is not None:
+            session.count(answer)
+            self.write(answer)
+        session.revive(acks, form)
+        if self.protocol is not None:
+            self.protocol.attach(self._take)
+        self.handler.enter(self)
+        if session.due < self.wakes_at:
+            self.arm()
+
+    def _part(self) -> None:
+        """Let go of a socket that still seems open: its client is elsewhere."""
+        self.session.park()
+        self.handler.leave(self)
+        if self.protocol is not None:
+            self.protocol.attach(lambda is_text, frame: True)
+        if self._writer is not None:
+            self._writer.cancel()
+        if self._reader is not None:
+            self.loop.call_later(CLOSE_TIMEOUT, self._reader.cancel)
+        self.handler.server.spawn(_say_goodbye(self.websocket))
 
     def _take(self, is_text: bool, frame: str | bytes) -> bool:
         """Give a message to the session, and start the call it is; False when no more should be read."""
@@ -132,7 +224,7 @@ class WsxConnection(WsxCalls):
         session = self.session
         session.tick(self.loop.time())
         self.start_waiting()
-        if session.closing is not None:
+        if session.closing is not None and not session.parked:
             self.close(*session.closing)
         elif session.due < math.inf:
             self.arm()
@@ -161,7 +253,8 @@ class WsxConnection(WsxCalls):
             self.session.sent(len(frame))
             return
         if self._lost or self._closed:
-            self.session.sent(len(frame))
+            if not self.session.parked:
+                self.session.sent(len(frame))
             return
         if self._writer is not None:
             assert self._queue is not None
@@ -186,6 +279,7 @@ class WsxConnection(WsxCalls):
     async def _write_on(self, sending: Any, size: int) -> None:
         """Finish a send that has to wait, and what has been said meanwhile."""
         assert self._queue is not None
+        me = asyncio.current_task()
         try:
             await sending
             self.session.sent(size)
@@ -197,9 +291,11 @@ class WsxConnection(WsxCalls):
                 await self._send(_message(frame))
                 self.session.sent(len(frame))
         except Exception as error:
-            self._unwritable(error)
+            if self._writer is me:
+                self._unwritable(error)
         finally:
-            self._writer = None
+            if self._writer is me:  # and not that of another socket meanwhile
+                self._writer = None
 
     def _unwritable(self, error: Exception) -> None:
         """The socket takes nothing more; that it is gone, the reader hears."""
@@ -215,6 +311,7 @@ class WsxConnection(WsxCalls):
         if self._closed:
             return
         self._closed = True
+        self.handler.sessions.forget(self)
         self._resume()
         self.loop.call_later(CLOSE_TIMEOUT, self._give_up)
         if self._writer is None:
@@ -259,6 +356,13 @@ class WsxConnection(WsxCalls):
             self.protocol.flush()
         if self.session.draining:
             self.close(1012, "The server is shutting down.")
+
+
+async def _say_goodbye(websocket: WebSocket) -> None:
+    try:
+        await websocket.close(1008, "The session goes on over another connection.")
+    except (OSError, RuntimeError, WebSocketDisconnect):
+        logger.debug("A WebSocket was gone before it was left.", exc_info=True)
 
 
 class _Rest:

@@ -9,7 +9,9 @@ from genro_asgi.request import BaseRequest, MsgRequest
 from genro_asgi.server.api_document import ApiDocument
 from genro_asgi.server.wsx_connection import WsxConnection
 from genro_asgi.server.wsx_registry import WsxRegistry
+from genro_asgi.server.wsx_sessions import WsxSessions
 from genro_asgi.websocket import WebSocket
+from genro_asgi.wsx.session import FEATURES
 
 if TYPE_CHECKING:
     from genro_asgi.server.server import AsgiServer
@@ -34,6 +36,8 @@ class WsxHandler:
         heartbeat = server.config.websocket.heartbeat
         #: What a hello is told besides.
         self.hello = {"heartbeat_s": HEARTBEAT if heartbeat is None else heartbeat}
+        self.sessions = WsxSessions(self.limits, self.hello["heartbeat_s"])
+        self.features = FEATURES | {"resume"} if self.sessions.seconds else FEATURES
         factory: Any = server.request_registry.factories.get("websocket", MsgRequest)
         shared = {"server": server, "limits": server.limits, "stop": stop}
         names = {"__slots__": (), "__doc__": factory.__doc__, "__module__": factory.__module__}
@@ -61,16 +65,24 @@ class WsxHandler:
         except (OSError, WebSocketDisconnect):
             return  # the client did not wait
         connection = WsxConnection(self, websocket, auth, str(uuid.uuid4()), legacy=chosen is None)
+        self.enter(connection)
+        await connection.run()
+
+    def enter(self, connection: WsxConnection) -> None:
+        """List a connection."""
         self.connections.add(connection)
-        self.registry.register(connection.id, websocket, websocket.scope, auth, connection.push)
-        try:
-            await connection.run()
-        finally:
-            self.connections.discard(connection)
-            self.registry.unregister(connection.id)
+        self.registry.register(
+            connection.id, connection.websocket, connection.scope, connection.auth, connection.push
+        )  # fmt: skip
+
+    def leave(self, connection: WsxConnection) -> None:
+        """Take a connection off the list."""
+        self.connections.discard(connection)
+        self.registry.unregister(connection.id)
 
     def drain(self, grace: float) -> None:
         """Tell all clients to go elsewhere; their connections close when their calls have ended, or after `grace`."""
+        self.sessions.close()
         for connection in list(self.connections):
             connection.drain(grace)
 
