@@ -1,7 +1,9 @@
 """uvicorn's WebSocket protocol with a short road for whole data frames, which nearly all frames are."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -14,6 +16,44 @@ _TEXT, _BINARY = 0x81, 0x82
 MAX_OUT = 8 * 1024
 #: Seconds for which a connection that was closed for what its client sent is read on.
 LINGER = 1.0
+#: Seconds for which a connection counts as busy after its client has sent something.
+BUSY = 0.001
+
+
+class Turn:
+    """What the connections of a loop have to say in one of its turns."""
+
+    __slots__ = ("at", "last", "waiting")
+
+    def __init__(self) -> None:
+        #: Who answered last (its id: nobody is kept alive by this), and when.
+        self.last = 0
+        self.at = 0.0
+        self.waiting: list[GenroWebSocketProtocol] = []
+
+    def add(self, protocol: "GenroWebSocketProtocol") -> None:
+        """Let a connection write at the end of the turn."""
+        if not self.waiting:
+            protocol.loop.call_soon(self.end)
+        self.waiting.append(protocol)
+
+    def end(self) -> None:
+        """Write what has been put together."""
+        waiting, self.waiting = self.waiting, []
+        for protocol in waiting:
+            protocol.flush_planned = False
+            protocol.flush()
+
+
+_turns: "WeakKeyDictionary[asyncio.AbstractEventLoop, Turn]" = WeakKeyDictionary()
+
+
+def turn_of(loop: asyncio.AbstractEventLoop) -> Turn:
+    """What the connections of this loop share."""
+    turn = _turns.get(loop)
+    if turn is None:
+        turn = _turns[loop] = Turn()
+    return turn
 
 
 class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -43,7 +83,9 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         self._wanted = 0
         self._out: list[bytes] = []
         self._out_size = 0
-        self._flush_planned = False
+        #: Whether it is one of those that write at the end of this turn.
+        self.flush_planned = False
+        self._turn = turn_of(self.loop)
 
     async def send(self, message: Any) -> None:
         """As uvicorn does; from the accept on frames may be taken apart here."""
@@ -102,7 +144,24 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
             self.reading = False
         self._buffer = data[used:] if used < len(data) else b""
         if self._out:
+            self._answered()
+
+    def _answered(self) -> None:
+        """Write now, or with the others that are busy.
+
+        To read from all of them first and to write to all of them then costs a fifth less than to go to and fro.
+        """
+        turn, now = self._turn, self.loop.time()
+        if turn.last == id(self) or now - turn.at > BUSY:
             self.flush()
+        else:
+            self._plan_flush()
+        turn.last, turn.at = id(self), now
+
+    def _plan_flush(self) -> None:
+        if not self.flush_planned:
+            self.flush_planned = True
+            self._turn.add(self)
 
     def _take(self, data: bytes) -> int:
         """Deal with all frames that are whole; how many bytes they were."""
@@ -219,13 +278,11 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         self._out_size += size
         if self._out_size > MAX_OUT:
             self.flush()  # so that the transport can say that it has enough
-        elif not (self._flush_planned or self.reading):
-            self._flush_planned = True
-            self.loop.call_soon(self.flush)
+        elif not self.reading:
+            self._plan_flush()
 
     def flush(self) -> None:
         """Write what has been put together."""
-        self._flush_planned = False
         if self._out:
             data = b"".join(self._out)
             self._out.clear()
