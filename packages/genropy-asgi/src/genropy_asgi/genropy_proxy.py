@@ -3,6 +3,7 @@
 from typing import Any
 
 from genro_asgi.types import Receive, Scope, Send
+from genropy_asgi import templates
 from genropy_asgi.debugger import LocalDebugger
 from genropy_asgi.found import found, make_site
 from genropy_asgi.gateway import SiteGateway
@@ -27,6 +28,7 @@ class GenropyProxy:
         if (site_name is None) == (gnr_site is None):
             raise TypeError("GenropyProxy wants a site_name or a gnr_site, one of them.")
         self.site = make_site(site_name, site_name) if site_name is not None else gnr_site
+        templates.install()
         wsgi_app = self.site
         if debug:
             debugged = found("gnr.web.serverwsgi").GnrDebuggedApplication(self.site, evalex=True, pin_security=False)

@@ -5,6 +5,7 @@ from typing import Any
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.request import current_request
 from genro_asgi.server.server import AsgiServer
+from genropy_asgi import templates
 from genropy_asgi.databases import GenropyDatabase, RequestDatabase, open_application
 from genropy_asgi.gateway import SiteGateway
 
@@ -49,6 +50,7 @@ class GenropyAsgiServer(AsgiServer):
         """
         if self.wsgi_gateway is None:
             raise ConfigError(f"{self.config.where('middleware.wsgi_gateway')} is off; a site needs it: switch it on.")
+        templates.install()
         self.site = site
         options = {**self.wsgi_gateway.options, **options}
         self.wsgi_gateway.gateway = SiteGateway(site, wsgi_app or site, self.asgi_prefixes, **options)
