@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from time import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from genro_asgi.base_response import Response
 from genro_asgi.body import (
     check_length,
     content_length,
@@ -45,7 +46,6 @@ from genro_asgi.types import Message, Receive, Scope, Send
 if TYPE_CHECKING:
     from genro_asgi.datastructures.forms import FormData
     from genro_asgi.forms import FormPart
-    from genro_asgi.response import Response
     from genro_asgi.spool import KeptBody
 
 __all__ = [
@@ -159,8 +159,6 @@ class BaseRequest(ABC):
     def response(self) -> "Response":
         """The answer under construction: status, headers and cookies set here are sent with the handler's result."""
         if self._response is None:
-            from genro_asgi.response import Response
-
             self._response = Response(request=self)
         return self._response
 

@@ -30,7 +30,7 @@ from genro_asgi.middleware.base import Middleware, hooks_of
 from genro_asgi.middleware.errors import ErrorsMiddleware, answer_for, log_failure
 from genro_asgi.middleware.limits import LimitsMiddleware
 from genro_asgi.middleware.logging import LoggingMiddleware
-from genro_asgi.rendering import ENCODERS, encoder_for
+from genro_asgi.rendering import ENCODERS, encode, encoder_for
 from genro_asgi.request import BaseRequest
 from genro_asgi.response import Response, as_response
 from genro_asgi.server.handshake import authenticate, credentials_scope
@@ -202,6 +202,12 @@ class Dispatcher:
         if value is NOT_FOUND:
             raise HTTPNotFound
         endpoint: Endpoint | None = request.endpoint
+        encoder = ENCODERS.get(value.__class__) if self.transport == "http" and request._response is None else None
+        if encoder is not None and request.tytx_transport is None:
+            # Most handlers have set nothing, and most values are plain.
+            pair = endpoint.media_type_pair if endpoint is not None else None
+            request._response = response = Response.of(encode(value), pair or encoder[1])
+            return response
         metadata: dict[str, Any] = endpoint.metadata if endpoint is not None else {}
         if is_result_wrapper(value):
             metadata = {**metadata, **value.metadata}
@@ -239,7 +245,7 @@ class Dispatcher:
         """Let the after hooks look at a response, the inner ones first."""
         for hook in self.after:
             answer = hook(request, response)
-            if isinstance(answer, Awaitable):
+            if answer is not None and isinstance(answer, Awaitable):
                 answer = await answer
             if answer is not None:
                 response = answer

@@ -51,6 +51,8 @@ _SPECIAL = frozenset(
     (b"content-length", b"transfer-encoding", b"authorization", b"x-request-timeout", b"x-tytx-transport")
 )
 
+_WITH_BODY = frozenset(("POST", "PUT", "PATCH", "DELETE"))
+
 _NO_HEADERS: tuple[tuple[bytes, ...], tuple[bytes, ...]] = ((), ())
 
 _not_found = error_response(HTTPNotFound())
@@ -142,6 +144,7 @@ class HttpEndpoint:
             or (dispatcher.after and dispatcher.log is None)
             or dispatcher.always_slow
         )
+        self._begin_first = self._own_init or bool(dispatcher.before)
         self._note = None if dispatcher.log is None else dispatcher.log.note
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -229,7 +232,11 @@ class HttpEndpoint:
                     value = endpoint.calls[0](request, ())
                 else:
                     quick = False
-                    value = await self._run(request, scope, receive, send)
+                    if self._begin_first or not profile.plain:
+                        value = await self._run(request, scope, receive, send)
+                    else:
+                        slow = method in _WITH_BODY or self.dispatcher.always_slow
+                        value = self.dispatcher.enter(request, request.path, method, slow)
                 if value.__class__ is CoroutineType:
                     value = await value
                 encoder = ENCODERS.get(value.__class__)
@@ -309,7 +316,7 @@ class HttpEndpoint:
         self.sweeper.start(self._loop)
 
     async def _run(self, request: HttpRequest, scope: Scope, receive: Receive, send: Send) -> Any:
-        """The value for a request that is more than a path: hooks, then the longer way through the dispatcher."""
+        """The value for a request with something before its handler: an `init` of its own, typed values, hooks."""
         if self._own_init:
             await request.init(scope, receive, send, defer_body=True)
         if b"x-tytx-transport" in request.header_map:
