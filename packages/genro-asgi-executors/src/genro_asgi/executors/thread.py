@@ -127,9 +127,12 @@ class ThreadExecutor(BaseExecutor):
         live.add(job)
         lane.tally.submitted += 1
         if crew.idle and not lane.calling:
-            # Not at once: writing to the pipe gives the GIL away while the loop may have more jobs to bring this turn.
-            lane.calling = True
-            loop.call_soon(self._call, lane)
+            if len(live) == 1:
+                crew.wake()  # it wakes up while the loop goes to sleep
+            else:
+                # Not at once: writing to the pipe gives the GIL away while the loop may have more jobs to bring.
+                lane.calling = True
+                loop.call_soon(self._call, lane)
         if len(crew.threads) < crew.limit and len(live) + len(self._abandoned) > len(crew.threads):
             self._hire_for(job)
         if options.timeout is not None:
