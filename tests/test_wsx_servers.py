@@ -191,6 +191,53 @@ def test_a_client_that_goes_frees_its_tasks(any_site: Site) -> None:
     any_site.until(lambda: any_site.diary()["sockets"] == 0)
 
 
+def hello(wsx: ClientConnection, **data: Any) -> dict[str, Any]:
+    send(wsx, id="c1000", method="POST", path="/_wsx/hello", data={"features": ["resume"], **data})
+    answer = take(wsx)
+    assert (answer["id"], answer["status"]) == ("c1000", 200)
+    found: dict[str, Any] = answer["data"]
+    return found
+
+
+def test_a_session_goes_on_over_the_next_connection(any_site: Site) -> None:
+    with any_site.wsx() as wsx:
+        name = hello(wsx)["session"]
+        send(wsx, id="c1", method="GET", path="/count/100", credit=4)
+        send(wsx, id="c2", method="GET", path="/wait")
+        assert [take(wsx)["seq"] for _ in range(4)] == [0, 1, 2, 3]
+        any_site.until(lambda: any_site.diary()["live"] == 2)
+        wsx.socket.shutdown(socket.SHUT_RDWR)
+    any_site.until(lambda: any_site.diary()["sockets"] == 0)
+    assert any_site.diary()["live"] == 2
+    with any_site.wsx() as wsx:
+        told = hello(wsx, session=name, acks={"c1": 1, "c2": -1})
+        assert (told["resumed"], told["session"]) == (True, name)
+        assert [take(wsx)["seq"] for _ in range(4)] == [2, 3, 4, 5]
+        send(wsx, id="c1", credit=2)
+        assert [take(wsx)["data"] for _ in range(2)] == [6, 7]
+        send(wsx, id="c2", method="GET", path="/wait")
+        send(wsx, id="c3", method="POST", path="/echo", data="é")
+        assert take(wsx) == {"id": "c3", "status": 200, "data": "é"}
+        for id in ("c1", "c2"):
+            send(wsx, method="POST", path="/_wsx/cancel", data={"id": id})
+            assert take(wsx)["status"] == 499
+        assert any_site.diary()["sockets"] == 1
+    any_site.until(lambda: any_site.diary()["live"] == 0)
+
+
+def test_a_session_is_taken_from_a_connection_that_is_still_open(own: Site) -> None:
+    with own.wsx() as one, own.wsx() as two:
+        name = hello(one)["session"]
+        send(one, id="c1", method="GET", path="/wait")
+        own.until(lambda: own.diary()["live"] == 1)
+        assert hello(two, session=name, acks={"c1": -1})["resumed"] is True
+        assert until_closed(one) == ([], 1008)
+        send(two, method="POST", path="/_wsx/cancel", data={"id": "c1"})
+        assert take(two)["status"] == 499
+        assert call(two, "/echo", 1)["data"] == 1
+    own.until(lambda: own.diary()["sockets"] == 0)
+
+
 def test_messages_too_long_are_answered_and_far_too_long_ones_close(own: Site) -> None:
     with own.wsx() as wsx:
         wsx.send('{"id":"7","method":"POST","path":"/echo","data":"' + "x" * 2**20 + '"}')

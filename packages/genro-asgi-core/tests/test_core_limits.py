@@ -30,6 +30,9 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "ws_header_bytes": 8192,
         "ws_depth": 64,
         "ws_queue": 1024 * 1024,
+        "ws_resume": 60.0,
+        "ws_resume_bytes": 256 * 1024,
+        "ws_resume_sessions": 1000,
     }
 
 

@@ -177,9 +177,7 @@ class WsxConnection(WsxCalls):
             self.protocol.attach(lambda is_text, frame: True)
         if self._writer is not None:
             self._writer.cancel()
-        if self._reader is not None:
-            self.loop.call_later(CLOSE_TIMEOUT, self._reader.cancel)
-        self.handler.server.spawn(_say_goodbye(self.websocket))
+        self.handler.server.spawn(_say_goodbye(self.websocket, self._reader))
 
     def _take(self, is_text: bool, frame: str | bytes) -> bool:
         """Give a message to the session, and start the call it is; False when no more should be read."""
@@ -358,11 +356,14 @@ class WsxConnection(WsxCalls):
             self.close(1012, "The server is shutting down.")
 
 
-async def _say_goodbye(websocket: WebSocket) -> None:
+async def _say_goodbye(websocket: WebSocket, reader: "asyncio.Task[Any] | None") -> None:
     try:
-        await websocket.close(1008, "The session goes on over another connection.")
-    except (OSError, RuntimeError, WebSocketDisconnect):
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await websocket.close(1008, "The session goes on over another connection.")
+    except (OSError, RuntimeError, TimeoutError, WebSocketDisconnect):
         logger.debug("A WebSocket was gone before it was left.", exc_info=True)
+    if reader is not None:
+        reader.cancel()  # some servers close when nobody reads any more
 
 
 class _Rest:
