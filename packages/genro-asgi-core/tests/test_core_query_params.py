@@ -1,3 +1,4 @@
+from time import process_time
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
@@ -73,6 +74,25 @@ def test_it_agrees_with_the_standard_library(text: str) -> None:
 @given(st.binary(max_size=40))
 def test_no_bytes_break_it(raw: bytes) -> None:
     assert dict(parse_query(raw)) == query_dict(raw)
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["%", "%4", "%41", "%c3", "%A9", "%e2%82", "%zz", "é", "€", "a", "+", "\ufffd"]), max_size=12
+    )
+)
+def test_long_values_are_unquoted_like_short_ones(parts: list[str]) -> None:
+    text = "".join(parts)
+    [(_, short)] = parse_query(f"a={text}")
+    [(_, long)] = parse_query(f"a={'x' * 5000}{text}")
+    assert long == "x" * 5000 + short
+
+
+def test_percent_signs_that_begin_nothing_are_cheap() -> None:
+    began = process_time()
+    assert parse_query(b"a=" + b"%" * 1_000_000) == [("a", "%" * 1_000_000)]
+    assert process_time() - began < 0.5
 
 
 def test_lookup_gives_the_last_value_and_getlist_all() -> None:

@@ -1,5 +1,6 @@
 """Query strings: a fast parser, and the mapping handlers read."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -11,6 +12,8 @@ from genro_asgi.types import Scope
 __all__ = ["QueryParams", "parse_query", "query_dict", "query_params_from_scope"]
 
 _MAX_PAIRS = 1000
+_LONG = 4096
+_ESCAPES = re.compile(rb"(?:%[0-9a-fA-F]{2})+")
 
 
 def parse_query(raw: bytes | str, max_pairs: int = _MAX_PAIRS) -> list[tuple[str, str]]:
@@ -50,7 +53,14 @@ def query_dict(raw: bytes, max_pairs: int = _MAX_PAIRS) -> dict[str, str]:
 
 def _decode(text: str) -> str:
     text = text.replace("+", " ")
-    return unquote(text) if "%" in text else text
+    if "%" not in text:
+        return text
+    # On percent signs that begin nothing, urllib takes a second per megabyte.
+    return unquote(text) if len(text) < _LONG else _ESCAPES.sub(_unescape, text.encode()).decode("utf-8", "replace")
+
+
+def _unescape(escapes: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(escapes[0].replace(b"%", b"").decode())
 
 
 def _too_many(max_pairs: int) -> HTTPBadRequest:
