@@ -674,6 +674,51 @@ def test_functions_of_the_script_itself(tmp_path: Path, as_module: bool) -> None
     assert done.returncode == 0
 
 
+STARTS = """
+import asyncio
+import multiprocessing
+import sys
+from genro_asgi.executors import LocalExecutor
+
+pool = LocalExecutor("p", max_workers=1)
+
+class Wrong(Exception):
+    pass
+
+@pool
+def double(n):
+    if n < 0:
+        raise Wrong(n)
+    return 2 * n
+
+async def use():
+    doubled = await double(4)
+    try:
+        await double(-1)
+    except Wrong as exc:
+        print(doubled, exc, flush=True)
+
+def child():
+    asyncio.run(use())
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context(sys.argv[1]).Process(target=child)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_functions_of_the_script_in_a_process_of_multiprocessing(tmp_path: Path, method: str) -> None:
+    """There the script is called __mp_main__."""
+    (tmp_path / "script.py").write_text(STARTS)
+    done = subprocess.run(
+        [sys.executable, "script.py", method], capture_output=True, text=True, cwd=tmp_path, timeout=50
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("8 -1\n", "", 0)
+
+
 def test_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(MAIN.format(guard=""))
     done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, cwd=tmp_path, timeout=30)

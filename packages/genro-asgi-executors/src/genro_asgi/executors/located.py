@@ -50,7 +50,7 @@ _finder = _Finder()
 
 def places_of(module: str) -> list[Place]:
     """A module and the packages it is in, when its name alone leads elsewhere or nowhere; nothing when it is enough."""
-    if module == "__main__":
+    if module in ("__main__", "__mp_main__"):
         return []  # it has a way of its own
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None or not os.path.isfile(file) or _found(module) == file:

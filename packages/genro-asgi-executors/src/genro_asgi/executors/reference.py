@@ -44,7 +44,7 @@ def reference(fn: Callable[..., Any]) -> "str | Located":
             f"the name {describe(fn)} leads to something else than the function; "
             "give it a name of its own at the top level of its module"
         )
-    if module == "__main__" and main_module() is None:
+    if module in ("__main__", "__mp_main__") and main_module() is None:
         raise ExecutorError(f"{describe(fn)} is defined where a worker process cannot load it; move it to a module")
     name = f"{module}:{fn.__qualname__}"
     places = places_of(module)

@@ -74,7 +74,11 @@ class Channel:
 
     def send(self, kind: int, payload: bytes = b"") -> None:
         """Send one frame; waits while the pool does not read."""
-        self.sock.sendall(frame(kind, payload))
+        if len(payload) <= CHUNK:
+            self.sock.sendall(frame(kind, payload))
+        else:  # a copy of it may be more than the memory there is
+            self.sock.sendall(HEAD.pack(kind, len(payload)))
+            self.sock.sendall(payload)
 
 
 def picklable(value: object) -> bool:

@@ -155,7 +155,7 @@ class Worker:
         return wire.END, b""
 
     def _read(self, payload: bytes) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-        if b"__main__" in payload:
+        if b"_main__" in payload:  # or __mp_main__, from a process that multiprocessing has started
             self._load_main()
         try:
             name, args, kwargs = pickle.loads(payload)
