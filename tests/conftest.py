@@ -93,6 +93,15 @@ def wsx_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 @pytest.fixture(scope="session")
+def cut_site(wsx_site: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A way to that site, and the URL that cuts it when it is asked."""
+    script = str(ROOT / "tests" / "servers" / "cuttable.py")
+    way = Demo(tmp_path_factory.mktemp("cut"), script, wsx_site.url.rpartition(":")[2])
+    yield way.url, way.wait_for(r"Cut at (\S+)")
+    way.stop()
+
+
+@pytest.fixture(scope="session")
 def every_way_sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Demo]]:
     """servers/every_way_app.py being served, with hooks around its handlers and without."""
     script = str(ROOT / "tests" / "servers" / "every_way_app.py")

@@ -27,7 +27,10 @@ pytestmark = pytest.mark.skipif(
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 ROWS = "#records tbody tr"
 CHECKS = Path(__file__).with_name("js") / "checks.mjs"
-NAMES = re.findall(r'^  async "(.+)"\(', CHECKS.read_text(encoding="utf-8"), re.MULTILINE)
+NAMES, CUT_NAMES = (
+    re.findall(r'^  async "(.+)"\(', path.read_text(encoding="utf-8"), re.MULTILINE)
+    for path in (CHECKS, CHECKS.with_name("resume.mjs"))
+)
 
 
 class Browser:
@@ -520,25 +523,34 @@ def test_every_screen_holds_the_board(windows: tuple[Browser, Browser]) -> None:
 
 
 RUN = """
-const [name, done] = arguments;
+const [name, file, direct, cutUrl, done] = arguments;
 (async () => {
-  const [module, { run }] = await Promise.all([import("/_server/resource/wsx.js"), import("/js/checks.mjs")]);
-  await run(name, module, { url: "/" });
+  const [module, { run }, { checks }] = await Promise.all(
+    ["/_server/resource/wsx.js", "/js/checks.mjs", `/js/${file}`].map((path) => import(path)));
+  await run(name, module, { url: "/", direct, cutUrl }, checks);
 })().then(() => done(null), (error) => done(String(error.stack)));
 """
 
 
 @pytest.fixture(scope="module")
-def page_of_checks(wsx_site: Any, driver: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(wsx_site.url, driver, tmp_path_factory.mktemp("downloads"))
+def page_of_checks(driver: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser("", driver, tmp_path_factory.mktemp("downloads"))
     try:
         browser.ask("POST", "/timeouts", script=20_000)
-        browser.ask("POST", "/url", url=f"{wsx_site.url}/")
         yield browser
     finally:
         browser.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_wsx_js(page_of_checks: Browser, name: str) -> None:
-    assert page_of_checks.ask("POST", "/execute/async", script=RUN, args=[name]) is None
+def test_wsx_js(page_of_checks: Browser, wsx_site: Any, name: str) -> None:
+    page_of_checks.ask("POST", "/url", url=f"{wsx_site.url}/")
+    assert page_of_checks.ask("POST", "/execute/async", script=RUN, args=[name, "checks.mjs", None, None]) is None
+
+
+@pytest.mark.parametrize("name", CUT_NAMES)
+def test_sessions_of_wsx_js_go_on(page_of_checks: Browser, wsx_site: Any, cut_site: tuple[str, str], name: str) -> None:
+    url, cut_url = cut_site
+    page_of_checks.ask("POST", "/url", url=f"{url}/")
+    arguments = [name, "resume.mjs", wsx_site.url, cut_url]
+    assert page_of_checks.ask("POST", "/execute/async", script=RUN, args=arguments) is None

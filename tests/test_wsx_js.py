@@ -15,6 +15,7 @@ MODULE = WSX / "src" / "genro_asgi" / "wsx" / "static" / "wsx.js"
 CHECKS = ROOT / "tests" / "js" / "checks.mjs"
 
 CASES = CHECKS.with_name("client.mjs")
+RESUME = CHECKS.with_name("resume.mjs")
 
 
 def names_in(path: Path) -> list[str]:
@@ -53,7 +54,7 @@ def test_the_vectors_can_fail(node: list[str], tmp_path: Path) -> None:
 def in_node(node: list[str], wsx_site: Any) -> dict[str, str | None]:
     """What became of each check in one process of Node."""
     results: dict[str, str | None] = json.loads(
-        run([*node, str(CHECKS.with_name("node.mjs")), MODULE.as_uri(), wsx_site.url])
+        run([*node, str(CHECKS.with_name("node.mjs")), MODULE.as_uri(), CHECKS.as_uri(), wsx_site.url])
     )
     return results
 
@@ -66,6 +67,20 @@ def test_in_node(in_node: dict[str, str | None], name: str) -> None:
 def test_every_check_is_seen(in_node: dict[str, str | None]) -> None:
     assert list(in_node) == NAMES
     assert len(NAMES) >= 24
+
+
+@pytest.fixture(scope="module")
+def cut_in_node(node: list[str], wsx_site: Any, cut_site: tuple[str, str]) -> dict[str, str | None]:
+    script = str(CHECKS.with_name("node.mjs"))
+    url, cut_url = cut_site
+    urls = [url, wsx_site.url, cut_url]
+    results: dict[str, str | None] = json.loads(run([*node, script, MODULE.as_uri(), RESUME.as_uri(), *urls]))
+    return results
+
+
+@pytest.mark.parametrize("name", names_in(RESUME))
+def test_sessions_go_on_in_node(cut_in_node: dict[str, str | None], name: str) -> None:
+    assert cut_in_node[name] is None
 
 
 def test_the_declarations_name_what_there_is(node: list[str]) -> None:

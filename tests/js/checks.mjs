@@ -23,7 +23,7 @@ export async function until(condition) {
   throw new Error(`it never came true: ${condition}`);
 }
 
-async function all(source, most = Infinity) {
+export async function all(source, most = Infinity) {
   const items = [];
   for await (const item of source) {
     items.push(item);
@@ -345,8 +345,8 @@ export const checks = {
   },
 };
 
-/** Run one check with a client of its own; every client it makes is closed. */
-export async function run(name, module, { url, WebSocket = globalThis.WebSocket }) {
+/** Run one check with a client of its own; every client it makes is closed. `cutUrl` is where to ask for a cut. */
+export async function run(name, module, { url, direct: directly, cutUrl, WebSocket = globalThis.WebSocket }, all = checks) {
   const clients = [];
   const connect = async ({ url: other = url, ...options } = {}) => {
     const wsx = new module.WsxClient(other, { WebSocket, ...options });
@@ -355,8 +355,10 @@ export async function run(name, module, { url, WebSocket = globalThis.WebSocket 
   };
   try {
     const wsx = await connect();
+    const direct = directly && (await connect({ url: directly }));
+    const cut = () => fetch(cutUrl, { method: "POST", mode: "no-cors" });
     await wsx.post("/forget");
-    await checks[name]({ wsx, connect, module, url, WebSocket });
+    await all[name]({ wsx, connect, direct, cut, module, url, WebSocket });
   } finally {
     for (const wsx of clients) wsx.close();
   }

@@ -98,12 +98,25 @@ class WsxSite(AsgiServer):
             raise
         return "waited"
 
+    @route(methods="POST")
+    async def work(self, seconds: float = 0) -> str:
+        EVENTS.append("work")
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            EVENTS.append("cancelled")
+            raise
+        EVENTS.append("done")
+        return "done"
+
     @route(methods="GET")
-    async def count(self, n: int, fail_at: int = -1) -> AsyncIterator[int]:
+    async def count(self, n: int, fail_at: int = -1, seconds: float = 0) -> AsyncIterator[int]:
         try:
             for item in range(n):
                 if item == fail_at:
                     raise RuntimeError("the secret of the house")
+                if seconds:
+                    await asyncio.sleep(seconds)
                 EVENTS.append(f"count-{item}")
                 yield item
         finally:
@@ -164,4 +177,5 @@ class WsxSite(AsgiServer):
 
 if __name__ == "__main__":
     users = {"bearer": {"ada": {"token": "tok-ada", "tags": "admin"}, "bob": {"token": "tok-bob", "tags": ""}}}
-    WsxSite(server_dir=Path(__file__).parent, port=0, auth=users).run()
+    # Pages that came by way of cuttable.py connect here as well.
+    WsxSite(server_dir=Path(__file__).parent, port=0, auth=users, websocket={"origins": ["*"]}).run()
