@@ -97,6 +97,16 @@ def test_exceptions_are_raised_or_become_a_500() -> None:
         TestClient(saying({"type": "http.response.start"}), raise_server_exceptions=False).get("/")
 
 
+@pytest.mark.parametrize("bodies", [0, 1, 2])
+def test_what_was_sent_before_an_exception(bodies: int) -> None:
+    body = {"type": "http.response.body", "body": b"x", "more_body": True}
+    app = saying({"type": "http.response.start", "status": 200}, *[body] * bodies, fails=True)
+    with pytest.raises(LookupError, match="inside"):
+        TestClient(app).get("/")
+    response = TestClient(app, raise_server_exceptions=False).get("/")
+    assert (response.status_code, response.content) == (200, b"x" * bodies)
+
+
 def test_a_stream_can_be_read_whole() -> None:
     body = {"type": "http.response.body", "body": b"x" * 100_000, "more_body": True}
     end = {"type": "http.response.body"}

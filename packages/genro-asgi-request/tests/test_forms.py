@@ -435,7 +435,7 @@ async def test_charsets_nobody_reads(of_body: str, of_part: str, make: Any) -> N
 @pytest.mark.parametrize(
     ("boundary", "body"),
     [
-        ("BOUND", b""),
+        ("BOUND", b"-"),
         ("BOUND", b"junk"),
         ("BOUND", BODY[:-20]),
         ("BOUND", BODY.replace(b"BOUND", b"OTHER")),
@@ -469,6 +469,7 @@ async def test_what_is_around_the_parts_is_ignored(make: Any) -> None:
     body = b"\r\n" + body_of(part("a", b"1")) + b"epilogue" * 1000
     assert dict(await make(body, 50).form()) == {"a": "1"}
     assert dict(await make(b"--BOUND--").form()) == {}
+    assert dict(await make(b"").form()) == {}
 
 
 # Limits

@@ -442,6 +442,13 @@ async def test_long_reasons_are_cut(line: Any) -> None:
     assert wire.sent[0]["reason"] == "è" * 61
 
 
+@pytest.mark.asyncio
+async def test_a_reason_may_be_the_errors_of_a_validation(line: Any) -> None:
+    wire = await line().accepted()
+    await wire.socket.close(1008, [{"loc": ["x"]}])
+    assert wire.sent[0]["reason"] == "[{'loc': ['x']}]"
+
+
 @given(st.text(st.characters(), max_size=200))
 @settings(derandomize=True, deadline=None)
 def test_a_reason_fits_and_is_a_beginning_of_what_was_said(reason: str) -> None:

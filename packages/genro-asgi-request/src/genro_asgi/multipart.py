@@ -158,7 +158,7 @@ class MultipartDecoder:
         self._name = self._value = b""
         self._header_bytes = self._field_bytes = self._fields = self._files = 0
         self._in_field = False
-        self._ended = False
+        self._begun = self._ended = False
         parser_class, self._error = _parser()
         self._parser: Any = parser_class(boundary.encode("ascii"), self._callbacks())
         self._parser.logger = _silent
@@ -184,6 +184,7 @@ class MultipartDecoder:
 
     def feed(self, data: bytes) -> list[Event]:
         """The events of the next piece of the body."""
+        self._begun = self._begun or bool(data)
         try:
             self._parser.write(data)
         except self._error as error:
@@ -193,7 +194,7 @@ class MultipartDecoder:
 
     def finish(self) -> list[Event]:
         """MalformedForm when the body is not complete."""
-        if not self._ended:
+        if self._begun and not self._ended:  # nothing at all is a form without fields
             raise MalformedForm(_MALFORMED)
         return []
 

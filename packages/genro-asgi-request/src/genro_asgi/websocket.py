@@ -59,7 +59,7 @@ class WebSocketDataError(WebSocketDisconnect, ValueError):
 
 def cut_reason(reason: str | None) -> str:
     """A close reason as it fits into a frame: at most 123 bytes of UTF-8, no character cut in two."""
-    raw = (reason or "").encode("utf-8", "replace")
+    raw = str(reason or "").encode("utf-8", "replace")  # some give the errors of a validation
     return raw[:MAX_REASON].decode("utf-8", "ignore")
 
 
