@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import time
+from functools import partial
 from typing import Any
 
 import orjson
@@ -49,7 +50,12 @@ _INTEGERS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|(?<![0-9.eE+\-])(-?[0-9]{19,}+)(?
 def loads(data: bytes | bytearray | memoryview | str, max_depth: int = MAX_DEPTH) -> Any:
     """A JSON text as Python values; JsonError when it is malformed, too deep, or holds what no 64 bits hold."""
     body = data if type(data) is bytes else as_bytes(data)
-    if max_depth >= MAX_DEPTH or _openings(body, max_depth + 1) <= max_depth:
+    # What is taken out is counted several times as fast as count() counts, which has no use for memchr.
+    if (
+        max_depth >= MAX_DEPTH
+        or 2 * len(body) - len(body.replace(b"[", b"", max_depth + 1)) - len(body.replace(b"{", b"", max_depth + 1))
+        <= max_depth
+    ):
         return quick_loads(body)
     try:
         value = _loads_within(body, max_depth)
@@ -79,11 +85,6 @@ def quick_loads(body: bytes) -> Any:
     elif (at := (sample := body[_SIXTH].translate(_DIGITS)).find(b"000")) >= 0:
         _check_sample(body, sample, at, 6, b"000")
     return value
-
-
-def _openings(body: bytes, most: int) -> int:
-    # What is taken out is counted several times as fast as count() counts, which has no use for memchr.
-    return 2 * len(body) - len(body.replace(b"[", b"", most)) - len(body.replace(b"{", b"", most))
 
 
 def _check_sample(data: bytes, sample: bytes, at: int, step: int, run: bytes) -> None:
@@ -141,12 +142,8 @@ def dumps(value: Any) -> bytes:
         return _dumps_rest(value)
 
 
-def _dumps_plainly(value: Any, default: Callable[[Any], Any]) -> bytes:
-    return _dumps(value, default, _OPTIONS)
-
-
 #: The quickest there is, orjson's own function where it may be; TypeError for what is out of the ordinary.
-quick_dumps: Callable[[Any, Callable[[Any], Any]], bytes] = _dumps_plainly if _OPTIONS else _dumps
+quick_dumps: Callable[[Any, Callable[[Any], Any]], bytes] = partial(_dumps, option=_OPTIONS) if _OPTIONS else _dumps
 
 
 def _dumps_rest(value: Any) -> bytes:

@@ -12,10 +12,7 @@ if TYPE_CHECKING:
     from genro_asgi.wsx.link import Frame
     from genro_asgi.wsx.session import Session
 
-__all__ = ["RESERVED", "Goaway", "handle_control", "welcome"]
-
-#: The paths that belong to the protocol.
-RESERVED = "/_wsx/"
+__all__ = ["Goaway", "handle_control", "welcome"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,15 @@ from typing import Any
 from genro_asgi.limits import Limits
 from genro_asgi.wsx.errors import WsxError
 
-__all__ = ["MAX_ID", "MAX_PATH", "METHODS", "check_envelope", "is_plain", "readable_id"]
+__all__ = ["MAX_ID", "MAX_PATH", "METHODS", "RESERVED", "check_envelope", "is_plain", "readable_id"]
 
 #: The methods a request may have; a message may also say WSK, which means POST.
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "SUBSCRIBE", "EXEC"})
 #: Characters of an id, and of a path.
 MAX_ID = 128
 MAX_PATH = 2048
+#: How the paths begin that belong to the protocol.
+RESERVED = "/_wsx/"
 
 _METHOD_NAMES = {name: name for name in METHODS} | {"WSK": "POST"}
 _MAX_COUNT = 2**53  # what a JavaScript number holds exactly
@@ -46,23 +48,24 @@ def check_envelope(fields: dict[str, Any], limits: Limits) -> None:
         raise _about(fields, "cookies", _bad("must not hold objects in a request"))
 
 
-# Paths found good lately, as they are spelled: there are few of them, and most messages have one.
+# Paths found good lately, as they are spelled: there are few of them, and most messages have one. Those of control
+# messages are not among them.
 _good_paths: dict[str, None] = {}
 _GOOD_PATHS_MAX = 1024
 
 
 def is_plain(fields: dict[str, Any]) -> bool:
     """Whether these are the id, method, path and data of a call that needs no closer look; most are."""
-    id, method, path = fields.get("id"), fields.get("method"), fields.get("path")
-    return (
-        type(id) is str
-        and type(method) is str
-        and type(path) is str
-        and path in _good_paths
-        and method in METHODS
-        and 0 < len(id) <= MAX_ID
-        and len(fields) == (4 if "data" in fields else 3)
-    )
+    try:
+        return (
+            fields.get("path") in _good_paths
+            and fields.get("method") in METHODS
+            and type(id := fields.get("id")) is str
+            and 0 < len(id) <= MAX_ID
+            and len(fields) == (4 if "data" in fields else 3)
+        )
+    except TypeError:  # a list as path
+        return False
 
 
 def _about(fields: dict[str, Any], name: str, error: WsxError) -> WsxError:
@@ -105,7 +108,7 @@ def _path(value: Any) -> str:
         raise _bad("must not have a segment '..'")
     if _CONTROL.search(path):
         raise _bad("must not hold control characters")
-    if len(path) <= MAX_ID:
+    if len(path) <= MAX_ID and not path.startswith(RESERVED):
         if len(_good_paths) >= _GOOD_PATHS_MAX:
             _good_paths.clear()
         _good_paths[path] = None

@@ -88,8 +88,8 @@ class Incoming(ParsedMessage):
                     frame = session.encode({"id": key, "status": status}, self.form)
                 else:
                     frame = session.encode({"id": key, "status": status, "data": data}, self.form)
-                session.written += len(frame)
-                if session.written - session.flushed >= session.limits.ws_queue:
+                session.written = written = session.written + len(frame)
+                if written - session.flushed >= session.limits.ws_queue:
                     session.clogged = True
             self.open = False
             del session.calls[key]

@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["BINARY", "TEXT", "TYPED_TEXT", "Call", "Chunk", "Event", "Form", "Grant", "Message", "Request", "Response"]
+__all__ = [
+    "BINARY", "TEXT", "TYPED_TEXT", "UNPREFIXED", "Call", "Chunk", "Event", "Form", "Grant", "Message", "Request",
+    "Response",
+]  # fmt: skip
 
 
 class Form(NamedTuple):
@@ -19,7 +22,8 @@ class Form(NamedTuple):
     legacy: bool = False
 
 
-TEXT = Form()
+#: The forms of nearly all messages; who reads one says so with these objects, and so they may be compared with `is`.
+TEXT, UNPREFIXED = Form(), Form(prefixed=False)
 TYPED_TEXT = Form(typed=True)
 BINARY = Form("msgpack", typed=True, prefixed=False)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from genro_asgi.jsoncodec import quick_dumps, to_plain
 from genro_asgi.limits import Limits
 from genro_asgi.wsx.codec import encode_fields
-from genro_asgi.wsx.kinds import Form
+from genro_asgi.wsx.kinds import TEXT, UNPREFIXED, Form
 from genro_asgi.wsx.streams import Sender
 from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, DEFAULT_TYPES, TypeTable
 
@@ -88,21 +88,19 @@ class Link:
 
     def encode(self, fields: dict[str, Any], form: Form, *, mark: bool = False) -> Frame:
         """The frame of a message; with `mark` a typed text says so even if nothing in it is typed."""
-        transport, typed, prefixed, legacy = form
-        if not (typed or legacy or transport == "msgpack"):
+        if form is TEXT or form is UNPREFIXED:
             # The short way for most answers; where it does not lead, the other one knows what is wrong.
             try:
                 body = quick_dumps(fields, to_plain)
+                if form is TEXT:
+                    body = b"WSX://" + body
             except (TypeError, ValueError):
                 body = encode_fields(fields, form, types=self._write_types)
-            else:
-                if prefixed:
-                    body = b"WSX://" + body
             return body.decode() if self._text else body
         body = encode_fields(fields, form, types=self._write_types)
-        if transport == "msgpack":
+        if form.transport == "msgpack":
             return body
-        if mark and typed and not body.endswith(b"::JS"):
+        if mark and form.typed and not body.endswith(b"::JS"):
             body += b"::JS"
         return body.decode() if self._text else body
 

@@ -7,7 +7,7 @@ from genro_asgi.jsoncodec import JsonError, loads
 from genro_asgi.limits import Limits
 from genro_asgi.wsx.envelope import check_envelope, is_plain, readable_id
 from genro_asgi.wsx.errors import TytxError, WsxError
-from genro_asgi.wsx.kinds import BINARY, Form
+from genro_asgi.wsx.kinds import BINARY, TEXT, UNPREFIXED, Form
 from genro_asgi.wsx.tytx.codec import decode
 from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, TypeTable
 from genro_asgi.wsx.tytx.tree import hydrate
@@ -32,7 +32,6 @@ VERSION = 1
 TYPED_FIELDS = ("query", "data", "cookies")
 DEFAULT_LIMITS = Limits()
 
-_PLAIN, _PREFIXED = Form(prefixed=False), Form()
 _FORMS = {(typed, prefixed): Form("json", typed, prefixed) for typed in (True, False) for prefixed in (True, False)}
 # MessagePack tells a map and an array in its first byte: the short form, 16 bits of length, 32 bits.
 _MSGPACK_MAPS = frozenset(bytes([byte]) for byte in (*range(0x80, 0x90), 0xDE, 0xDF))
@@ -116,11 +115,14 @@ def parse_message(
     0.46 put there. Whatever is wrong raises WsxError, with the id of the message where it can be read; so does
     MessagePack where the extra is not installed (501).
     """
-    return ParsedMessage(*read_message(data, limits, types, legacy))
+    fields, form, _ = read_message(data, limits, types, legacy)
+    return ParsedMessage(fields, form)
 
 
-def read_message(data: str | bytes, limits: Limits, types: TypeTable, legacy: bool) -> tuple[dict[str, Any], Form]:
-    """What parse_message puts into its message."""
+def read_message(
+    data: str | bytes, limits: Limits, types: TypeTable, legacy: bool
+) -> tuple[dict[str, Any], Form, bool]:
+    """What parse_message puts into its message, and whether it is a call of an id, a method, a path and data only."""
     # Every message of every connection passes here: the plain ones on the shortest way, all in one place.
     body = data
     if type(data) is str and len(data) <= limits.ws_message:
@@ -130,28 +132,31 @@ def read_message(data: str | bytes, limits: Limits, types: TypeTable, legacy: bo
             return _read_message(data, limits, types, legacy)
     if type(body) is not bytes or body[-1:] != b"}" or len(body) > limits.ws_message:
         return _read_message(data, limits, types, legacy)
-    form = _PLAIN
+    form = UNPREFIXED
     if body[:7] == b"WSX://{":
         body = body[6:]
-        form = _PREFIXED
+        form = TEXT
     elif body[:1] != b"{":
         return _read_message(data, limits, types, legacy)
     try:
-        fields: dict[str, Any] = loads(body, max_depth=limits.ws_depth)
+        fields: dict[str, Any] = loads(body, limits.ws_depth)
     except JsonError as error:
         raise WsxError(str(error), id=_leading_id(body)) from None
-    if not is_plain(fields):
+    plain = is_plain(fields)
+    if not plain:
         check_envelope(fields, limits)
         if "tytx" in fields or "headers" in fields:
             form = _as_typed(fields, form, body, limits, types)
     if legacy and type(fields.get("data")) is str:
         form = _read_legacy(fields, form, types, limits)
-    return fields, form
+    return fields, form, plain
 
 
-def _read_message(data: str | bytes, limits: Limits, types: TypeTable, legacy: bool) -> tuple[dict[str, Any], Form]:
+def _read_message(
+    data: str | bytes, limits: Limits, types: TypeTable, legacy: bool
+) -> tuple[dict[str, Any], Form, bool]:
     fields, form, body = _read(data, limits, types, batch=False)
-    return _checked(fields, form, body, limits, types, legacy)
+    return *_checked(fields, form, body, limits, types, legacy), False
 
 
 def parse_batch(

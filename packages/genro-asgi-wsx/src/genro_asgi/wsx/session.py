@@ -9,11 +9,12 @@ from genro_asgi.limits import Limits
 from genro_asgi.wsx.batch import receive_batch
 from genro_asgi.wsx.calling import Calling
 from genro_asgi.wsx.codec import classify
-from genro_asgi.wsx.control import RESERVED, Goaway, handle_control, welcome
+from genro_asgi.wsx.control import Goaway, handle_control, welcome
+from genro_asgi.wsx.envelope import RESERVED
 from genro_asgi.wsx.errors import WsxCallError, WsxError
 from genro_asgi.wsx.incoming import Incoming
 from genro_asgi.wsx.keeping import Kept, open_kept, park, resume
-from genro_asgi.wsx.kinds import BINARY, TEXT, TYPED_TEXT, Form
+from genro_asgi.wsx.kinds import BINARY, TEXT, TYPED_TEXT, UNPREFIXED, Form
 from genro_asgi.wsx.link import Frame, Role
 from genro_asgi.wsx.parsing import DEFAULT_LIMITS, ParsedMessage, is_batch, read_message
 from genro_asgi.wsx.streams import WINDOW, Receiver
@@ -23,8 +24,6 @@ __all__ = ["FEATURES", "Frame", "Session"]
 
 #: What a session can do, told in the hello.
 FEATURES = frozenset({"stream", "credit", "cancel", "sub", "batch"})
-
-_UNPREFIXED = TEXT._replace(prefixed=False)
 
 #: Seconds between the end of the peer's credentials and that of the connection (WSX/1, section 13).
 EXPIRY_GRACE = 30.0
@@ -130,11 +129,10 @@ class Session(Calling):
         """
         self.heard = now
         try:
-            fields, form = read_message(data, self.limits, self.types, self.legacy)
-            path = fields.get("path")
-            if path is None or path[:6] == RESERVED or "status" in fields or "method" not in fields:
-                return self.take_message(fields, form, now, len(data))
-            return self.accept(fields, form, now, len(data))
+            fields, form, plain = read_message(data, self.limits, self.types, self.legacy)
+            if plain:
+                return self.accept(fields, form, now, len(data))
+            return self.take_message(fields, form, now, len(data))
         except WsxError as error:
             if "batch" in self.features and is_batch(data):
                 receive_batch(self, data, now)
@@ -291,14 +289,14 @@ class Session(Calling):
             outgoing.give_up(error.code, error.status)
             return
         if isinstance(data, str):
-            form = TEXT if data.startswith("WSX://") else _UNPREFIXED
+            form = TEXT if data.startswith("WSX://") else UNPREFIXED
         else:
-            form = TEXT if data[:1] == b"W" else BINARY if data[:1] >= b"\x80" else _UNPREFIXED
+            form = TEXT if data[:1] == b"W" else BINARY if data[:1] >= b"\x80" else UNPREFIXED
         answer = {"id": error.id, "status": error.status, "data": error.data()}
         try:
             self.say(answer, form)
         except ImportError:
-            self.say(answer, _UNPREFIXED)  # MessagePack is an extra, and not here
+            self.say(answer, UNPREFIXED)  # MessagePack is an extra, and not here
 
     def refuse(self, fields: dict[str, Any], form: Form, status: int, text: str, code: str | None = None) -> None:
         """Answer a message that is not run with an error, if it is one that is answered."""
@@ -462,12 +460,31 @@ class Session(Calling):
 
     def lost(self) -> None:
         """The connection is gone: the peer's calls are cancelled, and ours have failed."""
+        self._lose_incoming()
+        for outgoing in list(self.outgoing.values()):
+            outgoing.fail(WsxCallError(503, "the connection was lost", code="DISCONNECTED"))
+        self.outbox.clear()
+        self.flushed = self.written
+        self.parked = False
+
+    def _lose_incoming(self) -> None:
         for call in self.backlog:
             self.release(call)
         self.backlog.clear()
         for call in list(self.calls.values()):
             call.stop("LOST")
+
+    def suspend(self) -> None:
+        """The connection is gone, and another will be made: as lost(), but for our calls that can go on over it."""
+        self._lose_incoming()
         for outgoing in list(self.outgoing.values()):
-            outgoing.fail(WsxCallError(503, "the connection was lost", code="DISCONNECTED"))
+            if outgoing.request is None:
+                outgoing.lose()
+        self.parked = self.clogged = True
+
+    def reconnect(self) -> None:
+        """There is a connection again: nothing of what was to be said over the last one is."""
         self.outbox.clear()
+        self._flushing.clear()
         self.flushed = self.written
+        self.parked = self.clogged = False
