@@ -1,7 +1,9 @@
 """Request: the raw view of Starlette, and where it keeps more than Starlette does."""
 
 import asyncio
+import gzip
 import json
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -317,3 +319,32 @@ async def test_a_form_that_is_cut(make: Any) -> None:
     messages = [{"type": "http.request", "body": b"a=1", "more_body": True}, {"type": "http.disconnect"}]
     with pytest.raises(ClientDisconnect):
         await make("POST", headers=FORM, messages=messages).form()
+
+
+class GzipBody(Request):
+    """As the documentation of FastAPI has it."""
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            self._body = gzip.decompress(await super().body())
+        return self._body
+
+
+class GzipStream(Request):
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        yield gzip.decompress(b"".join([chunk async for chunk in super().stream()]))
+
+
+@pytest.mark.parametrize("kind", [GzipBody, GzipStream])
+@pytest.mark.asyncio
+async def test_a_subclass_may_undo_a_compression(kind: type[Request], exchange: Any) -> None:
+    body = gzip.compress(b'{"a": 1}')
+    here = exchange("POST", body=[body[:9], body[9:]])
+    request = kind(here.scope, here.receive)
+    assert (await request.json(), await request.body()) == ({"a": 1}, b'{"a": 1}')
+
+
+@pytest.mark.asyncio
+async def test_a_form_is_read_through_the_stream_of_a_subclass(exchange: Any) -> None:
+    here = exchange("POST", headers=FORM, body=[gzip.compress(b"a=1&b=2")])
+    assert dict(await GzipStream(here.scope, here.receive).form()) == {"a": "1", "b": "2"}

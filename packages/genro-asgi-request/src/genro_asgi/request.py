@@ -670,7 +670,8 @@ class HttpRequest(BaseRequest):
             view.limits, view.max_body = self.limits, self.max_body or self.limits.max_body
             if self.body_read:
                 view._form, view._kept = self._form, self._kept
-                view._body = self._body if self._kept is None else None
+                if self._kept is None:
+                    view._body = self._body
         return self._view
 
     async def _receive_again(self) -> Message:

@@ -64,6 +64,8 @@ class Request(HTTPConnection):
     limits: Limits = Limits()
     #: Bytes of a body (413); None is no limit, as in Starlette.
     max_body: int | None = None
+    #: The whole body. It is not there before it is known: subclasses ask with hasattr, and put in what they decoded.
+    _body: bytes
 
     def __init__(self, scope: Scope, receive: Receive = _no_receive, send: Send = _no_send) -> None:
         super().__init__(scope)
@@ -71,7 +73,6 @@ class Request(HTTPConnection):
         self._send = send
         #: Takes what would block the loop.
         self.run: Runner = asyncio.to_thread
-        self._body: bytes | None = None
         self._form: FormData | None = None
         self._kept: KeptBody | None = None
         #: What has arrived of the body and is not forgotten.
@@ -127,7 +128,7 @@ class Request(HTTPConnection):
         """Yield the body as it arrives, then an empty chunk; RuntimeError when it went by before and was not kept."""
         if self._kept is not None:
             await self.body()
-        if self._body is not None:
+        if hasattr(self, "_body"):
             yield self._body
             yield b""
             return
@@ -147,9 +148,9 @@ class Request(HTTPConnection):
 
     async def body(self) -> bytes:
         """The whole body, kept for the next asker."""
-        if self._body is None and self._kept is not None:
+        if not hasattr(self, "_body") and self._kept is not None:
             self._body = await self.run(self._kept.read)
-        if self._body is None:
+        if not hasattr(self, "_body"):
             async with aclosing(self.stream()) as chunks:
                 self._body = b"".join([chunk async for chunk in chunks])
         return self._body
@@ -188,7 +189,9 @@ class Request(HTTPConnection):
         from genro_asgi.forms import read_form
         from genro_asgi.spool import KeptBody
 
-        keep = KeptBody(limits.upload_memory) if self._body is None else None
+        # A subclass may have a stream of its own, which undoes a compression perhaps.
+        direct = not hasattr(self, "_body") and type(self).stream is Request.stream
+        keep = KeptBody(limits.upload_memory) if direct else None
         source = self._arriving() if keep is not None else self.stream()
         try:
             async with aclosing(source) as chunks:
@@ -241,7 +244,7 @@ class Request(HTTPConnection):
 
     async def taken(self) -> Message | None:
         """The body when it has been read, as the message an application behind begins with; else None."""
-        if self._body is not None or self._kept is not None:
+        if hasattr(self, "_body") or self._kept is not None:
             return {"type": "http.request", "body": await self.body(), "more_body": False}
         return {"type": "http.request", "body": b"", "more_body": False} if self._complete else None
 
@@ -254,7 +257,7 @@ class Request(HTTPConnection):
             self._is_disconnected = True
         else:
             self._complete = not message.get("more_body", False)
-            if self._body is None and self._kept is None:
+            if not hasattr(self, "_body") and self._kept is None:
                 self._forget()
         return message
 
