@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -491,14 +492,17 @@ def test_prices_are_exact(windows: tuple[Browser, Browser]) -> None:
     ada.until_text("#converted", "That is no amount.")
 
 
-def test_the_board_comes_back_with_the_server(new_demo: Any, driver: str, downloads: Path) -> None:
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 0), (signal.SIGKILL, -9)], ids=["stopped", "killed"])
+def test_the_board_comes_back_with_the_server(
+    new_demo: Any, driver: str, downloads: Path, how: signal.Signals, code: int
+) -> None:
     first = new_demo()
     browser = Browser(first.url, driver, downloads)
     try:
         browser.ask("POST", "/url", url=f"{first.url}/atlas/board")
         browser.until_text("#state", "Live")
         pin(browser, "Soon forgotten")
-        assert first.stop() == 0
+        assert first.stop(how) == code
         browser.until_text("#state", "Reconnecting")
         new_demo(str(first.script), "--port", first.url.rpartition(":")[2])
         browser.until_text("#state", "Live")
