@@ -217,6 +217,20 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(own_site: Site) -> N
     assert answer.startswith(b"HTTP/1.1 413")
 
 
+def test_a_refused_body_is_not_taken_for_ever(own_site: Site) -> None:
+    head = b"POST /nope HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+    whole = b"x" * (8 << 20)
+    # A client that sends everything first hears the answer, and may go on.
+    assert own_site.raw(head % len(whole) + whole).startswith(b"HTTP/1.1 404")
+    # One that does not stop is left.
+    with socket.create_connection(("127.0.0.1", own_site.port), timeout=10) as sock:
+        sock.sendall(head % (1 << 40))
+        assert read_answer(sock).startswith(b"HTTP/1.1 404")
+        with pytest.raises(ConnectionError):
+            for _ in range(100):
+                sock.sendall(whole)
+
+
 def test_a_client_that_leaves_cancels_its_handler(clean: Site) -> None:
     with socket.create_connection(("127.0.0.1", clean.port)) as sock:
         sock.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -416,8 +416,12 @@ async def test_mounted_foreign_applications() -> None:
         server.mount("api", foreign)
     with pytest.raises(ValueError, match="already taken"):
         server.mount("shop", Shop())
+    with pytest.raises(ValueError, match=r"is mounted at 'shop' already; make another one\."):
+        server.mount("again", server.apps["shop"])
     with pytest.raises(TypeError, match="neither"):
         server.mount("other", object())
+    with pytest.raises(TypeError, match=r"mount 'other': Shop is a class; mount an instance of it\."):
+        server.mount("other", Shop)
     async with AsyncClient(server) as client:
         assert seen == ["up"]
         assert (await client.get("/api/x/y")).text == "/api /x/y open"
@@ -426,6 +430,16 @@ async def test_mounted_foreign_applications() -> None:
         assert (await client.get("/deep/er/1")).text == "plain"
         assert (await client.get("/shop/price")).text == "10 EUR"
     assert seen == ["up", "down"]
+
+
+def test_the_places_of_the_server_itself_cannot_be_taken() -> None:
+    class Taker(AsgiServer):
+        @route()
+        def _server(self) -> str:
+            return "mine"
+
+    with pytest.raises(ConfigError, match=r"^Taker: a route of its own is named _server; /_server is taken\.$"):
+        Taker()
 
 
 def test_a_mount_never_changes_the_scope_of_the_caller() -> None:

@@ -13,6 +13,11 @@ from genro_asgi.response import error_response
 __all__ = ["GenroConfig", "GenroHttpProtocol"]
 
 
+#: Bytes of a body that are still taken after its request was answered, so that a client that sends first and listens
+#: later gets the answer; then the connection is closed.
+UNREAD = 16 * 1024 * 1024
+
+
 class GenroConfig(Config):
     """uvicorn's configuration, and the limits its protocol keeps."""
 
@@ -30,6 +35,7 @@ class GenroHttpProtocol(HttpToolsProtocol):
         self._head_open = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._left_unread = UNREAD
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -58,6 +64,12 @@ class GenroHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
+        cycle = self.cycle
+        if cycle is not None and cycle.response_complete and cycle.more_body:
+            self._left_unread -= len(data)
+            if self._left_unread < 0:
+                self.transport.close()
+                return
         super().data_received(data)
         if self._head_open and not self._refused:
             self._head_bytes += len(data)
@@ -109,6 +121,9 @@ class GenroHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         # Answers keep the order of their requests: a refusal waits for those that came before it.
         last = not self.pipeline
+        if self.cycle is not None and self.cycle.more_body:
+            self._left_unread = UNREAD
+            self._start_timer()
         super().on_response_complete()
         if self._refused and last and not self.transport.is_closing():
             self._send_refusal()

@@ -181,6 +181,9 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             self._set_middleware([*self.middleware, *own])
 
     def _mount_configured(self) -> None:
+        for name in ("_server", "_sys"):
+            if name in self.route._entries:
+                raise ConfigError(f"{type(self).__name__}: a route of its own is named {name}; /{name} is taken.")
         self.server_application = ServerApplication()
         self._attach("_server", self.server_application)
         sys_specs = self.config.get_sys_app_specs_raw()
@@ -215,7 +218,11 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             raise ValueError("mount() needs a name; to answer at / give the server an index.")
         if name in self.apps or name in self.mounts or name in self.route._entries or name in self.route._children:
             raise ValueError(f"mount {name!r} is already taken")
+        if isinstance(app, type) and issubclass(app, RoutingClass):
+            raise TypeError(f"mount {name!r}: {app.__name__} is a class; mount an instance of it.")
         if isinstance(app, RoutingClass):
+            if any(app is mounted for mounted in self.apps.values()):
+                raise ValueError(f"mount {name!r}: {app!r} is mounted at {app.mount_name!r} already; make another one.")
             if "/" in name:
                 raise ValueError(f"mount {name!r}: a routing class is mounted on one segment; use a Section for more.")
             self._attach(name, app)
