@@ -221,8 +221,9 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         if isinstance(app, type) and issubclass(app, RoutingClass):
             raise TypeError(f"mount {name!r}: {app.__name__} is a class; mount an instance of it.")
         if isinstance(app, RoutingClass):
-            if any(app is mounted for mounted in self.apps.values()):
-                raise ValueError(f"mount {name!r}: {app!r} is mounted at {app.mount_name!r} already; make another one.")
+            for taken, mounted in self.apps.items():
+                if mounted is app:
+                    raise ValueError(f"mount {name!r}: {app!r} is mounted at {taken!r} already; make another one.")
             if "/" in name:
                 raise ValueError(f"mount {name!r}: a routing class is mounted on one segment; use a Section for more.")
             self._attach(name, app)
