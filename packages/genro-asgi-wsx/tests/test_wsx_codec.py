@@ -1,5 +1,6 @@
 """The WSX codec: kinds, forms, batches, and one error for whatever is not a message."""
 
+import json
 import time as clock
 from contextlib import suppress
 from datetime import date
@@ -94,6 +95,32 @@ def test_peers_of_the_legacy_form_have_typed_data_and_nothing_else_typed() -> No
     assert data == f'WSX://{{"id":"1","method":"POST","path":"/","query":{{"q":"1"}},"data":"{inner}"}}'.encode()
     _, parsed = decode_message(data, legacy=True)
     assert (parsed.form, parsed.query, parsed.data) == (LEGACY, {"q": "1"}, [Decimal(2), "x::D"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"hello": Decimal("1.5")}, r'"{\"hello\":\"1.5::N\"}::JS"'),
+        ({"a": "b"}, r'"{\"a\":\"b\"}"'),
+        (["x", 1], r'"[\"x\",1]"'),
+        ("x", r'"\"x\""'),
+    ],
+)
+def test_peers_of_the_legacy_form_that_escape_their_data(value: Any, text: str) -> None:
+    """0.46.3 writes the text of its data as JSON, and then as JSON once more; it is answered so."""
+    frame = json.dumps({"id": "1", "method": "WSK", "path": "/a", "data": text})
+    _, parsed = decode_message(frame, legacy=True)
+    assert parsed.data == value
+    assert parsed.form == Form(typed=True, prefixed=False, legacy=True, escaped=True)
+    answer = encode_message(Response(id="1", data=value), parsed.form)
+    assert json.loads(answer) == {"id": "1", "status": 200, "data": text}
+
+
+@pytest.mark.parametrize("text", [r'"{\"a\":"', r'"{\"a"', r'"[\" or \""', r'"{\ud800\""'])
+def test_strings_that_only_look_escaped(text: str) -> None:
+    frame = json.dumps({"id": "1", "method": "WSK", "path": "/a", "data": text})
+    _, parsed = decode_message(frame, legacy=True)
+    assert (parsed.data, parsed.form.legacy) == (text, False)
 
 
 def test_a_form_without_types_writes_json() -> None:

@@ -123,7 +123,11 @@ def encode_fields(fields: dict[str, Any], form: Form = TYPED_TEXT, *, types: Typ
     In a form that is not typed, values are what they are in JSON: a Decimal is a string.
     """
     if form.legacy and fields.get("data") is not None:
-        fields = fields | {"data": encode(fields["data"], "json", types=types).decode()}
+        if form.escaped:
+            text = dumps(encode(fields["data"], types=types).decode())
+        else:
+            text = encode(fields["data"], "json", types=types)
+        fields = fields | {"data": text.decode()}
         body = _plain(fields)
     elif form.transport == "msgpack":
         return encode(fields, "msgpack", types=types)

@@ -12,14 +12,15 @@ __all__ = [
 class Form(NamedTuple):
     """How a message is written; an answer has the form of its request.
 
-    Whether the values of `query`, `data` and `cookies` are typed, whether a text begins with WSX://, and whether
-    `data` is a TYTX text inside a string, as peers of 0.46 want it.
+    Whether the values of `query`, `data` and `cookies` are typed, whether a text begins with WSX://, whether `data` is
+    a TYTX text inside a string, as peers of 0.46 want it, and whether that text has JSON's escapes in there.
     """
 
     transport: Literal["json", "msgpack"] = "json"
     typed: bool = False
     prefixed: bool = True
     legacy: bool = False
+    escaped: bool = False
 
 
 #: The forms of nearly all messages; who reads one says so with these objects, and so they may be compared with `is`.

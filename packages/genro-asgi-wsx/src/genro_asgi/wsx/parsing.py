@@ -283,16 +283,29 @@ def _as_wsx(error: TytxError, id: str | None) -> WsxError:
 
 
 def _read_legacy(fields: dict[str, Any], form: Form, types: TypeTable, limits: Limits) -> Form:
-    if type(fields.get("data")) is not str or not fields["data"][:1] == '"' == fields["data"][-1:]:
+    data = fields.get("data")
+    if type(data) is not str or not data[:1] == '"' == data[-1:]:
         return form
+    text = _unescaped(data)
     try:
-        fields["data"] = decode(fields["data"], "json", types=types, max_depth=limits.ws_depth)
+        fields["data"] = decode(text or data, "json", types=types, max_depth=limits.ws_depth)
     except TytxError as error:
         if error.code == "MALFORMED":  # just a string that happens to stand in quotes
             return form
         error.pointer = f"/data{error.pointer}"
         raise _as_wsx(error, readable_id(fields)) from None
-    return form._replace(typed=True, legacy=True)
+    return form._replace(typed=True, legacy=True, escaped=text is not None)
+
+
+def _unescaped(data: str) -> str | None:
+    """What a JSON string holds, when that is an object, a list or a string in its turn."""
+    if data[1:2] not in ("{", "[", "\\") or '\\"' not in data:
+        return None
+    try:
+        text = loads(data.encode())
+    except (JsonError, UnicodeEncodeError):
+        return None
+    return text if type(text) is str else None
 
 
 def _read_msgpack(data: bytes, types: TypeTable, max_depth: int, openings: frozenset[bytes]) -> tuple[Any, Form, bytes]:
