@@ -307,6 +307,17 @@ export const checks = {
     equal(await ada.get("/me"), "bob");
   },
 
+  async "credentials that end while the connection is open"({ connect }) {
+    let asked = 0;
+    const wsx = await connect({ auth: () => ({ token: `short-${(asked += 1)}` }) });
+    equal([wsx.identity, await wsx.get("/me")], ["ada", "ada"]);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    equal([await Promise.all([wsx.get("/me"), wsx.post("/echo", 1)]), asked > 1], [["ada", 1], true]);
+    const fixed = await connect({ auth: { token: "short-0" } });
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    await fails(fixed.get("/me"), { status: 401, code: "UNAUTHENTICATED" });
+  },
+
   async "a lost connection"({ connect, WebSocket }) {
     const net = cuttable(WebSocket);
     const states = [];
@@ -346,7 +357,7 @@ export const checks = {
 };
 
 /** Run one check with a client of its own; every client it makes is closed. `cutUrl` is where to ask for a cut. */
-export async function run(name, module, { url, direct: directly, cutUrl, WebSocket = globalThis.WebSocket }, all = checks) {
+export async function run(name, module, { url, direct: directly, cutUrl, WebSocket = globalThis.WebSocket }, known = checks) {
   const clients = [];
   const connect = async ({ url: other = url, ...options } = {}) => {
     const wsx = new module.WsxClient(other, { WebSocket, ...options });
@@ -358,7 +369,7 @@ export async function run(name, module, { url, direct: directly, cutUrl, WebSock
     const direct = directly && (await connect({ url: directly }));
     const cut = () => fetch(cutUrl, { method: "POST", mode: "no-cors" });
     await wsx.post("/forget");
-    await all[name]({ wsx, connect, direct, cut, module, url, WebSocket });
+    await known[name]({ wsx, connect, direct, cut, module, url, WebSocket });
   } finally {
     for (const wsx of clients) wsx.close();
   }

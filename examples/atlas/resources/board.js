@@ -200,7 +200,8 @@ function showPrices({ at, prices }) {
     const was = shown.dataset.rate ?? rate;
     // Decimals compare as numbers, and are written with every digit they came with.
     row.className = change > 0 ? "up" : change < 0 ? "down" : "";
-    if (rate != was && !calm.matches) shown.animate({ color: [`var(--${rate > Number(was) ? "rise" : "fall"})`, ""] }, 900);
+    const colour = `var(--${rate > Number(was) ? "rise" : "fall"})`;
+    if (`${rate}` !== `${was}` && !calm.matches) shown.animate({ color: [colour, ""] }, 900);
     shown.textContent = shown.dataset.rate = String(rate);
     moved.textContent = `${change > 0 ? "▲ +" : change < 0 ? "▼ −" : ""}${String(change).replace("-", "")} %`;
   }

@@ -208,7 +208,11 @@ export class WsxClient {
   del<T = any>(path: string, query?: Record<string, Value>, options?: CallOptions): Promise<T>;
   call<T = any>(method: string, path: string, options?: CallOptions): Promise<T>;
   request<T = any>(method: string, path: string, options?: CallOptions): Promise<Answer<T>>;
-  stream<T = any>(path: string, query?: Record<string, Value>, options?: StreamOptions): AsyncGenerator<T, void, undefined>;
+  stream<T = any>(
+    path: string,
+    query?: Record<string, Value>,
+    options?: StreamOptions,
+  ): AsyncGenerator<T, void, undefined>;
   subscribe<T = any>(
     topic: string,
     filter?: Value,
@@ -216,7 +220,11 @@ export class WsxClient {
     onEvent?: (event: TopicEvent<T>) => void | Promise<void>,
     options?: { credit?: number; signal?: AbortSignal },
   ): Subscription<T>;
-  event(path: string, data?: Value, options?: { method?: string } & Pick<CallOptions, "query" | "headers">): Promise<void>;
+  event(
+    path: string,
+    data?: Value,
+    options?: { method?: string } & Pick<CallOptions, "query" | "headers">,
+  ): Promise<void>;
   handle(path: string, handler: Handler): void;
   ping(): Promise<number>;
   authenticate(auth: Auth): Promise<void>;

@@ -500,23 +500,23 @@ export function encode(fields, { typed = true, prefixed = true, marked = false }
   return (prefixed ? PREFIX : "") + JSON.stringify(Object.fromEntries(entries)) + (out.marked ? MARK : "");
 }
 
-/** The same messages in fewer frames: those that follow each other and are marked, as a mark counts for a whole batch. */
+/** The same messages in fewer frames: neighbours that are marked are joined, as a mark counts for all of a batch. */
 function joinFrames(frames, longest) {
   const batches = [];
   let length = 0;
   for (const frame of frames) {
     const last = batches.at(-1);
-    const joins = frame.endsWith(MARK);
-    if (joins && last?.joins && last.frames.length < BATCH.messages && length + frame.length <= longest) {
-      last.frames.push(frame);
+    const marked = frame.endsWith(MARK);
+    if (marked && last?.marked && last.all.length < BATCH.messages && length + frame.length <= longest) {
+      last.all.push(frame);
       length += frame.length;
     } else {
-      batches.push({ joins, frames: [frame] });
+      batches.push({ marked, all: [frame] });
       length = frame.length;
     }
   }
   const body = (frame) => frame.slice(PREFIX.length, -MARK.length);
-  return batches.map(({ frames }) => (frames.length > 1 ? `${PREFIX}[${frames.map(body)}]${MARK}` : frames[0]));
+  return batches.map(({ all }) => (all.length > 1 ? `${PREFIX}[${all.map(body)}]${MARK}` : all[0]));
 }
 
 // -- streams (WSX/1, sections 8 and 9)
@@ -674,7 +674,9 @@ export class Session {
   onidle = () => {};
   onleave = () => {};
 
-  constructor({ send = () => {}, handlers = new Map(), onBroadcast = () => {}, maxBytes = 2 ** 24, resumes = true } = {}) {
+  constructor({
+    send = () => {}, handlers = new Map(), onBroadcast = () => {}, maxBytes = 2 ** 24, resumes = true,
+  } = {}) {
     this.#onBroadcast = onBroadcast;
     this.#handlers = handlers;
     this.#maxBytes = maxBytes;
@@ -1290,7 +1292,7 @@ export class WsxClient {
     const session = await this.#current(now() + (timeout ?? this.#options.timeout), signal);
     const options = { query, data, credit, timeout, signal, headers };
     const call = session.request(method ?? (data === undefined ? "GET" : "POST"), path, options);
-    for await (const { data } of call.items) yield data;
+    for await (const item of call.items) yield item.data;
   }
 
   /**
