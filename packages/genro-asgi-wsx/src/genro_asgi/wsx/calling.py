@@ -17,7 +17,7 @@ __all__ = ["Calling"]
 class Calling(Link):
     """The calls of this side that were not answered yet, on top of what sends them."""
 
-    __slots__ = ("_ids", "due", "outgoing")
+    __slots__ = ("_ids", "due", "outgoing", "resumes")
 
     def __init__(
         self,
@@ -30,6 +30,8 @@ class Calling(Link):
         super().__init__(role, limits, types, form, text)
         self._ids = 0
         self.outgoing: dict[str, Outgoing] = {}
+        #: whether the peer keeps what it answers for the case that the connection is lost
+        self.resumes = False
         #: the earliest time at which tick() has something to do
         self.due = math.inf
 
@@ -76,9 +78,32 @@ class Calling(Link):
         outgoing = self.outgoing[id] = Outgoing(self, id, form, deadline, credit)
         if stream:
             outgoing.sender = Sender(self, WINDOW)
+        elif self.resumes and not path.startswith("/_wsx/"):
+            outgoing.request = frame
         self.count(frame)
         self.tell(frame)
         return outgoing
+
+    def acks(self) -> dict[str, int]:
+        """The last item that came of each call that may go on over another connection; -1 for none."""
+        return {id: call.items.expected - 1 for id, call in self.outgoing.items() if call.request is not None}
+
+    def go_on(self, acks: Mapping[str, int]) -> None:
+        """The peer has taken these up again: calls of which nothing had come are asked for once more."""
+        for id, seq in acks.items():
+            call = self.outgoing.get(id)
+            if call is not None and call.request is not None:
+                call.items.renew()
+                if seq < 0:
+                    frame = self.recast(call.request)
+                    self.count(frame)
+                    self.tell(frame)
+
+    def lose_calls(self) -> None:
+        """What came of the calls that were to go on nobody knows."""
+        for call in list(self.outgoing.values()):
+            if call.request is not None:
+                call.lose()
 
     def event(
         self,

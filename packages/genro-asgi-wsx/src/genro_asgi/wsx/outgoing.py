@@ -18,6 +18,7 @@ __all__ = ["Outgoing"]
 _WORDS = {
     "DEADLINE": "no answer came in time",
     "STREAM_GAP": "an item of the stream is missing",
+    "RESUME_LOST": "the connection was lost, and what came of the call is not known",
 }
 
 
@@ -36,6 +37,7 @@ class Outgoing:
         "id",
         "items",
         "on_change",
+        "request",
         "response",
         "sender",
         "session",
@@ -58,6 +60,8 @@ class Outgoing:
         self.items = Receiver(session, self._grant, credit or WINDOW)
         #: what is left to be sent of a stream to the peer; None when there is none, or no more
         self.sender: Sender | None = None
+        #: what was sent, kept where it may have to be sent again over another connection
+        self.request: Frame | None = None
         #: called when an item or the answer came, or the call failed
         self.on_change: Callable[[], None] | None = None
 
@@ -114,6 +118,10 @@ class Outgoing:
             self.error = error
             self._finish(error)
 
+    def lose(self) -> None:
+        """End the call because nobody knows what came of it."""
+        self.fail(WsxCallError(410, _WORDS["RESUME_LOST"], code="RESUME_LOST"))
+
     def _grant(self, credit: int) -> None:
         # A peer that was not told how much to send waits for no grant.
         if self._credited and not self.done:
@@ -121,6 +129,7 @@ class Outgoing:
 
     def _finish(self, error: WsxCallError | None) -> None:
         self.done = True
+        self.request = None
         self.session.outgoing.pop(self.id, None)
         sender, self.sender = self.sender, None
         if sender is not None:

@@ -59,6 +59,10 @@ class Receiver:
             self._grant(owed)
         return item
 
+    def renew(self) -> None:
+        """The sender begins with a whole window again: what has come already is not granted for any more."""
+        self._owed = -len(self._items)
+
     def discard(self) -> None:
         """Let go of what came; nothing more is granted."""
         self._flow.hold(-sum(size for _, size in self._items))
