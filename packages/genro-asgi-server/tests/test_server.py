@@ -451,6 +451,36 @@ def test_a_mount_never_changes_the_scope_of_the_caller() -> None:
     assert scope == {"type": "http", "path": "/api/x", "raw_path": b"/api/x", "root_path": "", "headers": []}
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    ("path", "root", "seen", "below"),
+    [
+        ("/api/x", "", "/api/x", "/api"),
+        ("/api", "", "/api/", "/api"),
+        ("/api/api/x", "", "/api/api/x", "/api"),
+        ("/api/x", "/proxy", "/proxy/api/x", "/proxy/api"),
+        ("/proxy/api/x", "/proxy", "/proxy/api/x", "/proxy/api"),
+    ],
+)
+def test_applications_of_starlette_see_the_whole_path(
+    path: str, root: str, seen: str, below: str, wrapped: bool
+) -> None:
+    from genro_asgi.server.mounts import Mount
+
+    class Starlette:
+        __module__ = "starlette.applications"
+
+    class FastAPI(Starlette):
+        __module__ = "fastapi.applications"
+
+    class Wrapper:
+        app = FastAPI()
+
+    mount = Mount("/api", Wrapper() if wrapped else FastAPI())  # type: ignore[arg-type]
+    scope = mount.scope_below({"type": "http", "path": path, "raw_path": b"raw", "root_path": root, "headers": []})
+    assert (scope["path"], scope["raw_path"], scope["root_path"]) == (seen, b"raw", below)
+
+
 @pytest.mark.asyncio
 async def test_applications_start_in_order_and_stop_in_reverse() -> None:
     events: list[str] = []

@@ -7,7 +7,7 @@ from genro_asgi.exceptions import HTTPException
 from genro_asgi.response import error_response
 from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Mount", "Mounts"]
+__all__ = ["Mount", "Mounts", "wants_whole_path"]
 
 
 class Mount:
@@ -16,6 +16,7 @@ class Mount:
     def __init__(self, prefix: str, app: ASGIApp) -> None:
         self.prefix = prefix
         self.app = app
+        self.whole_path = wants_whole_path(app)
         #: What its lifespan left for its requests.
         self.state: dict[str, Any] = {}
 
@@ -39,15 +40,31 @@ class Mount:
     def scope_below(self, scope: Scope) -> Scope:
         """A copy of the scope as the application sees it: the prefix moved from `path` to `root_path`.
 
-        `raw_path` stays what the client sent (ASGI, HTTP 2.3).
+        `raw_path` stays what the client sent (ASGI, HTTP 2.3), and applications of Starlette keep the prefix in `path`.
         """
         root = scope.get("root_path", "").rstrip("/")
         start = root + self.prefix if scope["path"].startswith(root + self.prefix) else self.prefix
         below = dict(scope)
         below["root_path"] = root + self.prefix
-        below["path"] = scope["path"][len(start) :] or "/"
+        path = scope["path"][len(start) :] or "/"
+        below["path"] = below["root_path"] + path if self.whole_path else path
         below["state"] = {**scope.get("state", {}), **self.state}
         return below
+
+
+def wants_whole_path(app: Any) -> bool:
+    """Whether an application, or what it is wrapped around, is one of Starlette.
+
+    Since 0.33 it looks for `root_path` in `path`: its URLs and redirects need both there, and where a path repeats the
+    prefix it would be taken off twice.
+    """
+    for _ in range(32):
+        if any(cls.__module__.partition(".")[0] == "starlette" for cls in type(app).__mro__):
+            return True
+        app = getattr(app, "app", None)
+        if app is None:
+            break
+    return False
 
 
 class Mounts:
