@@ -411,6 +411,14 @@ def test_binary_junk_is_answered_without_messagepack_too(frame: bytes, monkeypat
     assert json.loads(answer)["status"] in (400, 501)
 
 
+@pytest.mark.parametrize("frame", ["\ufeff{}".encode(), "ciao è".encode(), "è tutto".encode()])
+def test_text_that_begins_like_bytes_is_answered_with_text(frame: bytes) -> None:
+    session = Session("server", text=bytes)
+    assert session.receive(frame, 0.0) is None
+    (answer,) = session.take()
+    assert json.loads(answer)["data"]["code"] == "MALFORMED"
+
+
 def test_credentials_expire_and_30_seconds_later_the_connection() -> None:
     session = Session(default_timeout=None)
     running = session.receive(ask("old"), 0.0)

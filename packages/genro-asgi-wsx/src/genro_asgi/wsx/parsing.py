@@ -19,6 +19,7 @@ __all__ = [
     "WSX_PREFIX",
     "ParsedMessage",
     "is_batch",
+    "is_utf8",
     "parse_batch",
     "parse_fields",
     "parse_message",
@@ -276,6 +277,15 @@ def _hydrate(fields: dict[str, Any], body: bytes, types: TypeTable, limits: Limi
                 fields[name] = hydrate(fields[name], types, pointer=f"/{name}", max_depth=limits.ws_depth)
             except TytxError as error:
                 raise _as_wsx(error, readable_id(fields)) from None
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether the bytes could have come in a text frame."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _as_wsx(error: TytxError, id: str | None) -> WsxError:

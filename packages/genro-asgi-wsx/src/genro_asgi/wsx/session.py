@@ -16,7 +16,7 @@ from genro_asgi.wsx.incoming import Incoming
 from genro_asgi.wsx.keeping import Kept, open_kept, park, resume
 from genro_asgi.wsx.kinds import BINARY, TEXT, TYPED_TEXT, UNPREFIXED, Form
 from genro_asgi.wsx.link import Frame, Role
-from genro_asgi.wsx.parsing import DEFAULT_LIMITS, ParsedMessage, is_batch, read_message
+from genro_asgi.wsx.parsing import DEFAULT_LIMITS, ParsedMessage, is_batch, is_utf8, read_message
 from genro_asgi.wsx.streams import WINDOW, Receiver
 from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, TypeTable
 
@@ -291,7 +291,7 @@ class Session(Calling):
         if isinstance(data, str):
             form = TEXT if data.startswith("WSX://") else UNPREFIXED
         else:
-            form = TEXT if data[:1] == b"W" else BINARY if data[:1] >= b"\x80" else UNPREFIXED
+            form = TEXT if data[:1] == b"W" else BINARY if data[:1] >= b"\x80" and not is_utf8(data) else UNPREFIXED
         answer = {"id": error.id, "status": error.status, "data": error.data()}
         try:
             self.say(answer, form)
