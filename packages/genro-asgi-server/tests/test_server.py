@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import logging
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from genro_asgi.authentication.basic import BasicAuthMixin, hash_password
 from genro_asgi.binder import AsgiServerEnabler
 from genro_asgi.exceptions import ConfigError, HTTPException, HTTPNotFound, Redirect
 from genro_asgi.middleware.base import Middleware
-from genro_asgi.request import BaseRequest, HttpRequest, get_current_request
+from genro_asgi.request import BaseRequest, HttpRequest, MsgRequest, get_current_request
 from genro_asgi.response import JSONResponse, Response
 from genro_asgi.routing import RoutingClass, Section, route
 from genro_asgi.server.server import AsgiServer
@@ -597,7 +598,6 @@ async def test_notifications_and_what_handlers_set_on_the_response() -> None:
 @pytest.mark.asyncio
 async def test_tytx_is_spoken_only_when_asked() -> None:
     from datetime import date
-    from decimal import Decimal
 
     class Typed(AsgiServer):
         @route()
@@ -615,25 +615,73 @@ async def test_tytx_is_spoken_only_when_asked() -> None:
 
 @pytest.mark.asyncio
 async def test_a_custom_request_class_serves_http() -> None:
-    class Mine(HttpRequest):
-        flavour = "mine"
+    class Plain(HttpRequest):
+        flavour = "plain"
 
-    class Other(HttpRequest):
+    class Init(HttpRequest):
         async def init(self, scope: Any, receive: Any, send: Any = None, **kwargs: Any) -> None:
             await super().init(scope, receive, send, **kwargs)
             self.flavour = "init"
 
+    class Made(HttpRequest):
+        def __init__(self) -> None:
+            super().__init__()
+            self.flavour = "made"
+
     class Factories(AsgiServer):
         @route()
-        async def index(self, request: Any) -> str:
-            return str(request.flavour)
+        async def index(self, request: Any, word: str = "") -> str:
+            return f"{request.flavour}{word} {request.task is asyncio.current_task()} {request.age < 60}"
 
-    for factory, text in ((Mine, "mine"), (Other, "init")):
+    for factory, text in ((Plain, "plain"), (Init, "init"), (Made, "made")):
         server = Factories()
         server.request_registry.register_factory("http", factory)
-        server.prepare_http()
         async with AsyncClient(server) as client:
-            assert (await client.get("/")).text == text
+            assert (await client.get("/")).text == f"{text} True True"
+            assert (await client.post("/", json={"word": "!"})).text == f"{text}! True True"
+            server.request_registry.register_factory("http", Plain)
+            assert (await client.get("/")).text == "plain True True"
+    server = Factories()
+    server.request_registry.factories["http"] = Plain
+    async with AsyncClient(server) as client:
+        assert (await client.get("/")).text == "plain True True"
+
+
+@pytest.mark.asyncio
+async def test_a_custom_request_class_serves_messages() -> None:
+    class Plain(MsgRequest):
+        flavour = "plain"
+
+    class Init(MsgRequest):
+        async def init(self, *args: Any, **kwargs: Any) -> None:
+            await super().init(*args, **kwargs)
+            self.flavour = f"init {self.external_id}"
+
+    class Made(MsgRequest):
+        def __init__(self) -> None:
+            super().__init__()
+            self.flavour = "made"
+
+    class Factories(AsgiServer):
+        events: ClassVar[list[str]] = []
+
+        @route()
+        async def index(self, request: Any, word: Decimal = Decimal(0)) -> str:
+            return f"{request.flavour} {word} {request.transport}"
+
+        @route()
+        async def note(self, request: Any) -> None:
+            self.events.append(request.flavour)
+
+    for factory, text in ((Plain, "plain"), (Init, "init 7"), (Made, "made")):
+        server = Factories()
+        server.request_registry.register_factory("websocket", factory)
+        async with AsyncClient(server) as client, client.websocket("/") as socket:
+            await socket.send_text('WSX://{"method":"GET","path":"/note"}')
+            await socket.send_text('WSX://{"id":"7","method":"GET","path":"/","query":{"word":"1.50::N"}}::JS')
+            answer = await socket.receive_text()
+            assert f'"data":"{text} 1.50 websocket"' in answer.replace('": ', '":')
+    assert server.events == ["plain", "init None", "made"]
 
 
 @pytest.mark.asyncio

@@ -798,7 +798,7 @@ class MsgRequest(BaseRequest):
         if isinstance(message, bytearray | memoryview):
             message = bytes(message)
         parsed = parse_message(message) if isinstance(message, str | bytes) else message
-        for name in ("id", "method"):
+        for name in ("method",) if getattr(parsed, "is_event", False) else ("id", "method"):
             if not getattr(parsed, name):
                 raise ValueError(f"WSX message missing required '{name}' field")
         self.scope, self.websocket, self.transport_type = scope, websocket, transport_type
@@ -967,10 +967,14 @@ class RequestRegistry:
         self.server = server
         #: In flight, oldest first. The key is the object itself: the ids are the clients' and may come twice.
         self.live: dict[BaseRequest, BaseRequest] = {}
+        #: Called when a factory was registered: a server keeps what it has worked out of them.
+        self.on_change: Callable[[], None] | None = None
 
     def register_factory(self, scope_type: str, factory: type[BaseRequest]) -> None:
         """Make requests of `scope_type` with `factory()` from now on."""
         self.factories[scope_type] = factory
+        if self.on_change is not None:
+            self.on_change()
 
     async def create(self, scope: Scope, receive: Receive, send: Send | None = None, **kwargs: Any) -> BaseRequest:
         """Make, initialise and register a request, and make it the current one; ValueError for an unknown type."""

@@ -119,6 +119,7 @@ class ServerLifespan:
         self.state.update(self.server.state._state)
         self.server.state = State(self.state)
         self.server.check()  # a route that cannot be compiled stops the boot, and not its first request
+        self.server.prepare()  # whatever was put into the registry of requests until now
         for notice in self.server.notices():
             logger.warning("%s", notice)
         try:

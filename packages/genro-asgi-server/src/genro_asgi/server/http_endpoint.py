@@ -117,7 +117,7 @@ class HttpEndpoint:
         shared = {"server": self, "limits": self.limits, "__doc__": factory.__doc__, "__module__": factory.__module__}
         # An empty __slots__ keeps the instances as they are.
         self._request_class = type(factory.__name__, (factory,), {"__slots__": (), **shared})
-        self._own_init = factory.init is not HttpRequest.init
+        self._own_init = factory.init is not HttpRequest.init or factory.__init__ is not HttpRequest.__init__
         self._live = self.request_registry.live
         self._profiles: dict[tuple[bytes, ...], HeadProfile] = {}
         head = self.dispatcher.head
@@ -318,6 +318,9 @@ class HttpEndpoint:
     async def _run(self, request: HttpRequest, scope: Scope, receive: Receive, send: Send) -> Any:
         """The value for a request with something before its handler: an `init` of its own, typed values, hooks."""
         if self._own_init:
+            task, created_at = request.task, request.created_at
+            type(request).__init__(request)
+            request.task, request.created_at = task, created_at
             await request.init(scope, receive, send, defer_body=True)
         if b"x-tytx-transport" in request.header_map:
             _ = request.tytx_transport  # an unknown one is refused before anything is done for it

@@ -127,6 +127,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self._open_pools()
         self._configure_auth()
         self.request_registry = RequestRegistry(server=self)
+        self.request_registry.on_change = self.prepare
         self.sweeper = Sweeper(self.request_registry, self.limits)
         self.lifespan = ServerLifespan(self)
         self._plug()
@@ -248,6 +249,10 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self.wsgi_gateway = next((one for one in self.middleware if isinstance(one, WsgiGatewayMiddleware)), None)
         self.dispatcher = Dispatcher(self, self.table, self.middleware, "http")
         self.ws_dispatcher = Dispatcher(self, self.table, self.middleware, "websocket")
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Work out what all requests have in common, after the hooks or the classes of requests have changed."""
         self.prepare_http()
         if hasattr(self, "websockets"):
             self.websockets.wsx.prepare()

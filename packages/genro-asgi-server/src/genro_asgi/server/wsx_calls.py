@@ -31,7 +31,6 @@ __all__ = ["WsxCalls"]
 
 logger = logging.getLogger("genro_asgi")
 
-new_request: Callable[[type[MsgRequest]], Any] = object.__new__
 set_current, reset_current = current_request.set, current_request.reset
 
 # Values that go into an answer as they are.
@@ -97,7 +96,7 @@ class WsxCalls:
             self._spawn(call, self._take_credentials(call) if call.control != "schema" else self._tell_routes(call))
             return
         handler = self.handler
-        request = new_request(handler.request_class)
+        request = handler.new_request(handler.request_class)
         request._parsed = call
         request.scope = self.scope
         request.websocket = self.websocket
@@ -185,6 +184,8 @@ class WsxCalls:
     async def _enter(self, request: MsgRequest) -> Any:
         """The value of a call that is more than a path: hooks first, then the whole way through the dispatcher."""
         dispatcher = self.handler.dispatcher
+        if self.handler.own_init:
+            await request.init(self.scope, message=request.message, websocket=self.websocket)
         for hook in dispatcher.before:
             answer = hook(request)
             if isinstance(answer, Awaitable):

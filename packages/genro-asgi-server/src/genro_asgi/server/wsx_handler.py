@@ -1,6 +1,7 @@
 """WSX over WebSocket: one handler for all connections of a server."""
 
 import uuid
+from operator import call
 from typing import TYPE_CHECKING, Any
 
 from genro_asgi.exceptions import WebSocketDisconnect
@@ -14,6 +15,8 @@ from genro_asgi.websocket import WebSocket
 from genro_asgi.wsx.session import FEATURES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from genro_asgi.server.server import AsgiServer
 
 __all__ = ["HEARTBEAT", "SUBPROTOCOL", "WsxHandler"]
@@ -38,20 +41,22 @@ class WsxHandler:
         self.hello = {"heartbeat_s": HEARTBEAT if heartbeat is None else heartbeat}
         self.sessions = WsxSessions(self.limits, self.hello["heartbeat_s"])
         self.features = FEATURES | {"resume"} if self.sessions.seconds else FEATURES
-        factory: Any = server.request_registry.factories.get("websocket", MsgRequest)
-        shared = {"server": server, "limits": server.limits, "stop": stop}
-        names = {"__slots__": (), "__doc__": factory.__doc__, "__module__": factory.__module__}
-        # An empty __slots__ keeps the instances as they are.
-        self.request_class: type[MsgRequest] = type(factory.__name__, (factory,), {**names, **shared})
         self.live: dict[BaseRequest, BaseRequest] = server.request_registry.live
         self.prepare()
 
     def prepare(self) -> None:
-        """Take the hooks and the routes as they are now."""
+        """Take the hooks, the routes and the class of requests as they are now."""
+        factory: Any = self.server.request_registry.factories.get("websocket", MsgRequest)
+        shared = {"server": self.server, "limits": self.server.limits, "stop": stop}
+        names = {"__slots__": (), "__doc__": factory.__doc__, "__module__": factory.__module__}
+        # An empty __slots__ keeps the instances as they are.
+        self.request_class: type[MsgRequest] = type(factory.__name__, (factory,), {**names, **shared})
+        self.own_init = factory.init is not MsgRequest.init or factory.__init__ is not MsgRequest.__init__
+        self.new_request: Callable[[type[MsgRequest]], Any] = call if self.own_init else object.__new__
         self.dispatcher, self.table = self.server.ws_dispatcher, self.server.table
         #: Whether nothing stands behind a handler, and nothing before it either.
         self.plain_after = not self.dispatcher.after
-        self.plain = self.plain_after and not (self.dispatcher.before or self.dispatcher.always_slow)
+        self.plain = self.plain_after and not (self.own_init or self.dispatcher.before or self.dispatcher.always_slow)
 
     def left_to_applications(self) -> bool:
         """Whether the server knows no credentials, and its applications do."""
