@@ -174,7 +174,10 @@ class HttpEndpoint:
                     profile = self._profiles[names]
                 except KeyError:
                     profile = self._learn(names)
-                query = scope.get("query_string")
+                try:
+                    query, root = scope["query_string"], scope["root_path"]
+                except KeyError:
+                    query, root = scope.get("query_string"), scope.get("root_path")
                 # Joining is the cheapest way to add up some lengths in Python. The path of an endpoint is short; how
                 # long another one is, is asked when it is looked for.
                 if profile.size + len(b"".join(values)) > self._head_size or (
@@ -182,8 +185,7 @@ class HttpEndpoint:
                 ):
                     self._check_head(scope)
                 quick = True
-                plain = self._plain and not scope.get("root_path")
-                if plain and profile.plain and method == "GET":
+                if self._plain and profile.plain and method == "GET" and not root:
                     endpoint = self.table.gets.get(path)
                     if endpoint is not None:
                         request.endpoint = endpoint
@@ -204,8 +206,9 @@ class HttpEndpoint:
                         else:
                             value = self.dispatcher.enter(request, path, method, False)
                 elif (
-                    plain
-                    and profile.json_body
+                    profile.json_body
+                    and self._plain
+                    and not root
                     and (endpoint := self.table.exact.get(path)) is not None
                     and method in endpoint.quick_body
                     and values[profile.type_at] == b"application/json"
