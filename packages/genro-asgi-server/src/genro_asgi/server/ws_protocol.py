@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from struct import Struct
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,6 +13,7 @@ from genro_asgi.wsx.masking import apply_mask
 __all__ = ["GenroWebSocketProtocol"]
 
 _TEXT, _BINARY = 0x81, 0x82
+_short_head, _long_head = Struct(">BBH").pack, Struct(">BBQ").pack
 #: Bytes that are put together for one write: the client reads the first answers while the next ones are made.
 MAX_OUT = 8 * 1024
 #: Seconds for which a connection that was closed for what its client sent is read on.
@@ -268,13 +270,14 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         """Put a message into what is written with the next `flush`, at the end of this turn of the loop at latest."""
         size = len(payload)
         opcode = _TEXT if is_text else _BINARY
+        out = self._out
         if size < 126:
-            header = bytes((opcode, size))
+            out.append(bytes((opcode, size)))
         elif size < 65536:
-            header = bytes((opcode, 126, size >> 8, size & 255))
+            out.append(_short_head(opcode, 126, size))
         else:
-            header = bytes((opcode, 127)) + size.to_bytes(8, "big")
-        self._out += (header, payload)
+            out.append(_long_head(opcode, 127, size))
+        out.append(payload)
         self._out_size += size
         if self._out_size > MAX_OUT:
             self.flush()  # so that the transport can say that it has enough

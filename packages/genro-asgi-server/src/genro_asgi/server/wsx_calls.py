@@ -21,6 +21,7 @@ from genro_asgi.server.wsx_streams import stream_answer
 from genro_asgi.websocket import WebSocket
 from genro_asgi.wsx.errors import TytxError, WsxError
 from genro_asgi.wsx.incoming import Incoming
+from genro_asgi.wsx.kinds import TEXT, UNPREFIXED
 from genro_asgi.wsx.session import Frame, Session
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class WsxCalls:
         request.extra = False
         request.phase = "new"
         form = call.form
-        request._tytx = form.transport if form.typed else None
+        request._tytx = None if form is TEXT or form is UNPREFIXED or not form.typed else form.transport
         if self.auth is not None:
             request.auth = request.connection_auth = self.auth
             request._auth_tags = self.auth_tags
