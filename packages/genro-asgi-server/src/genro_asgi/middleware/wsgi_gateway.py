@@ -138,26 +138,31 @@ class WsgiGatewayMiddleware(Middleware):
 
     def owner(self, path: str) -> WsgiGateway | None:
         """The gateway, when it is the one to answer a path (without root_path)."""
-        gateway = self.gateway
-        return gateway if gateway is not None and gateway.owns(path) else None
+        wsgi_app = self.server.wsgi_app
+        if wsgi_app is None:
+            return None
+        gateway = self._gateway
+        if gateway is None or gateway.bridge.app is not wsgi_app:
+            gateway = self._gateway_to(wsgi_app)
+        return gateway if gateway.owns(path) else None
 
     @property
     def gateway(self) -> WsgiGateway | None:
         """The gateway to the WSGI application the server has now, if any."""
         wsgi_app = self.server.wsgi_app
-        if wsgi_app is None:
-            return None
-        if self._gateway is None:
-            self._gateway = WsgiGateway(wsgi_app, self.prefixes, **self.options)
-        elif self._gateway.wsgi_app is not wsgi_app:
-            self._gateway.wsgi_app = wsgi_app
-        return self._gateway
+        return None if wsgi_app is None else self._gateway_to(wsgi_app)
 
     @gateway.setter
     def gateway(self, gateway: WsgiGateway) -> None:
         # One of another class, with more to say than to pass on.
         self._gateway = gateway
         self.server.wsgi_app = gateway.wsgi_app
+
+    def _gateway_to(self, wsgi_app: "WSGIApp") -> WsgiGateway:
+        if self._gateway is None:
+            self._gateway = WsgiGateway(wsgi_app, self.prefixes, **self.options)
+        self._gateway.wsgi_app = wsgi_app
+        return self._gateway
 
     async def shutdown(self) -> None:
         """Let running WSGI requests end and stop the threads."""

@@ -35,7 +35,7 @@ class _Replaced(OSError):
 
 
 class _Sender:
-    """The `send` of the application: the hooks see each answer's start before the client does."""
+    """The `send` of the application: the hooks see the start of its answer before the client does."""
 
     __slots__ = ("_request", "_send", "_server", "started")
 
@@ -43,15 +43,17 @@ class _Sender:
         self._server, self._request, self._send = server, request, send
         self.started = False
 
-    async def __call__(self, message: Message) -> None:
-        if not self.started and message["type"] == "http.response.start":
+    def __call__(self, message: Message) -> Awaitable[None]:
+        # No coroutine of its own: every piece of a stream would pay for it.
+        if self.started:
+            return self._send(message)
+        if message["type"] == "http.response.start":
             if self._server.dispatcher.after or self._server.draining:
-                message = await self._seen(message)
+                return self._start(message)
             self.started = True
-        await self._send(message)
+        return self._send(message)
 
-    async def _seen(self, message: Message) -> Message:
-        """The start after the hooks have looked at it."""
+    async def _start(self, message: Message) -> None:
         server, request = self._server, self._request
         passing = PassingResponse(message["status"], list(message.get("headers", ())))
         try:
@@ -59,14 +61,14 @@ class _Sender:
         except Exception as exc:
             # Not through the application: it would take an OSError for its client's leave.
             answer = await server.dispatcher.failed(request, exc)
+        self.started = True
         if answer is not passing:
-            self.started = True
             await server._send_response(request, answer, self._send)
             raise _Replaced
         if server.draining:
             passing.raw_headers = [pair for pair in passing.raw_headers if pair[0] != b"connection"] + [_CLOSE]
         request.sending, passing.started = passing, True
-        return {**message, "status": passing.status_code, "headers": passing.raw_headers}
+        await self._send({**message, "status": passing.status_code, "headers": passing.raw_headers})
 
 
 class _Rest:
@@ -92,17 +94,29 @@ async def pass_on(server: "AsgiServer", app: ASGIApp, scope: Scope, receive: Rec
     What `app` raises before its answer has begun is answered as if a handler had raised it.
     """
     request = server._request_class()
-    request.attach(scope, receive)
+    request.scope, request._receive = scope, receive
     request.created_at, request.task = time(), task_of(server._loop)
     if request.task is None:
         server._adopt_loop(request)
     server._live[request] = request
     token = current_request.set(request)
+    dispatcher = server.dispatcher
     sender = _Sender(server, request, send)
     error: BaseException | None = None
     try:
         try:
-            await _walk(server, app, request, receive, sender, send)
+            if dispatcher.before or server._own_init:
+                if await _answered(server, request, receive, send):
+                    return
+                if request.body_read or request._view is not None or request.watcher is not None:
+                    receive = _Rest(request.request)
+            else:
+                _check_head(server, scope)
+            # From here on it reads for itself, and its time is its own.
+            request.phase = "passed"
+            await app(scope, receive, sender)
+            if request.sending is not None:
+                _start_background(server, request)
         except Exception as exc:
             error = exc
             await _failed(server, request, exc, sender, send)
@@ -118,25 +132,31 @@ async def pass_on(server: "AsgiServer", app: ASGIApp, scope: Scope, receive: Rec
             await server._finish(request, error)
 
 
-async def _walk(
-    server: "AsgiServer", app: ASGIApp, request: HttpRequest, receive: Receive, sender: _Sender, send: Send
-) -> None:
+def _check_head(server: "AsgiServer", scope: Scope) -> None:
+    """What HttpEndpoint does with a head: most are known by their names, and only their size is left to be seen."""
+    names, values = zip(*scope["headers"], strict=True) if scope["headers"] else ((), ())
+    profile = server._profiles.get(names) or server._learn(names)
+    size = profile.size + len(b"".join(values))
+    if size > server._head_size or len(scope["path"]) + len(scope.get("query_string", b"")) > server._head_url:
+        server._check_head(scope)
+
+
+async def _answered(server: "AsgiServer", request: HttpRequest, receive: Receive, send: Send) -> bool:
+    """Whether a hook has answered before the application was asked."""
     if server._own_init:
         await request.init(request.scope, receive, send, defer_body=True)
-    if server.dispatcher.head is not None:
-        server.dispatcher.head.check(request.scope)
+    _check_head(server, request.scope)
     for hook in server.dispatcher.before:
         answer = hook(request)
         if isinstance(answer, Awaitable):
             answer = await answer
         if answer is not None:
             await server._send_value(request, answer, send)
-            return
-    if request.body_read or request._view is not None or request.watcher is not None:
-        receive = _Rest(request.request)
-    # From here on it reads for itself, and its time is its own.
-    request.phase = "passed"
-    await app(request.scope, receive, sender)
+            return True
+    return False
+
+
+def _start_background(server: "AsgiServer", request: HttpRequest) -> None:
     passing = request.sending
     if isinstance(passing, PassingResponse) and passing.background is not None:
         run = getattr(passing.background, "run", None)
