@@ -35,6 +35,8 @@ Auth = str | tuple[str, str] | dict[str, Any]
 _MIB = 2**20
 # Statuses of a handshake or hello that no second try changes.
 _FINAL = frozenset({400, 401, 403, 404, 501})
+# What ends a subscription that is wanted still.
+_LOST = frozenset({"DISCONNECTED", "DRAINING", "RESUME_LOST"})
 
 
 def connect(url: str, auth: "Auth | Callable[[], Auth] | None" = None, **options: Any) -> "Client":
@@ -45,8 +47,9 @@ def connect(url: str, auth: "Auth | Callable[[], Auth] | None" = None, **options
 class Client:
     """A connection to a WSX server, made anew whenever it is lost.
 
-    A call that is under way when the connection is lost fails with 503 DISCONNECTED, because it may have run; a call
-    made meanwhile waits for the next connection. WsxCallError is every error answer, and every answer that is none.
+    A call that is under way when the connection is lost goes on over the next one where the server keeps sessions: it
+    runs once. Else it fails with 503 DISCONNECTED, or 410 RESUME_LOST, because it may have run; a call made meanwhile
+    waits for the next connection. WsxCallError is every error answer, and every answer that is none.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Client:
         form: Literal["text", "msgpack"] = "text",
         timeout: float | None = None,
         reconnect: bool = True,
+        resume: bool = True,
         first_delay: float = 0.5,
         max_delay: float = 30.0,
         max_message: int = 16 * _MIB,
@@ -64,6 +68,7 @@ class Client:
     ) -> None:
         """`timeout` is seconds for each call that has none of its own; `auth` may be a function asked at each connect.
 
+        With `resume` calls go on over the next connection when one is lost; without, the server cancels them at once.
         The pause before the n-th new try is a random part of `first_delay` * 2**n, at most of `max_delay`. Other
         options are those of `websockets.connect`.
         """
@@ -77,6 +82,7 @@ class Client:
         self._auth = auth
         self._form = BINARY if form == "msgpack" else TYPED_TEXT
         self._reconnect = reconnect
+        self._offered = FEATURES | {"resume"} if reconnect and resume else FEATURES
         self._delays = (first_delay, max_delay)
         self._limits = Limits(ws_message=max_message)
         self._options = {"max_size": max_message, "compression": None, **options}
@@ -116,10 +122,11 @@ class Client:
         self._give_up(WsxCallError(503, "the client was closed", code="DISCONNECTED"))
         for connection in {*self._old, *([self._connection] if self._connection else [])}:
             await connection.close()
+            connection.give_up()
         self._old.clear()
         self._connection = None
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, elder: Connection | None = None) -> Connection:
         auth = self._auth() if callable(self._auth) else self._auth
         options = dict(self._options)
         if isinstance(auth, str | tuple):
@@ -134,9 +141,14 @@ class Client:
             raise WsxCallError(status, f"the server refused the connection with {status}") from error
         except InvalidHandshake as error:
             raise WsxCallError(502, f"{self.url} does not speak WebSocket: {error}") from error
-        session = Session("client", limits=self._limits, form=self._form, default_timeout=None)
-        session.on_unasked = self._unasked
-        connection = Connection(socket, session, self._handlers)
+        if elder is not None and elder.session.parked:
+            session = elder.session
+            session.reconnect()
+        else:
+            elder = None
+            session = Session("client", limits=self._limits, form=self._form, default_timeout=None)
+            session.on_unasked = self._unasked
+        connection = Connection(socket, session, self._handlers, elder)
         try:
             await self._hello(connection, auth if isinstance(auth, dict) else None)
         except BaseException:
@@ -145,46 +157,56 @@ class Client:
         return connection
 
     async def _hello(self, connection: Connection, auth: dict[str, Any] | None) -> None:
-        data: dict[str, Any] = {"v": 1, "features": sorted(FEATURES)}
+        data: dict[str, Any] = {"v": 1, "features": sorted(self._offered)}
         if auth is not None:
             data["auth"] = auth
+        acks = connection.session.acks()
+        if connection.elder is not None and connection.elder.kept is not None:
+            data |= {"session": connection.elder.kept[0], "acks": acks}
         outgoing = connection.call("POST", "/_wsx/hello", data, timeout=10_000)
         try:
             answer = (await _answer(outgoing)).data or {}
         except WsxCallError as error:
-            if error.status == 404:  # an older server, which knows no hello
-                return
-            raise
+            if error.status != 404:  # an older server, which knows no hello
+                raise
+            answer = {}
         self.identity = answer.get("identity")
         self.features = connection.session.features = frozenset(answer.get("features") or ())
+        name, seconds = answer.get("session"), answer.get("resume_s")
+        kept = None
+        if "resume" in self.features and isinstance(name, str) and isinstance(seconds, int | float):
+            kept = (name, float(seconds))
+        connection.settle(kept, answer.get("resumed") is True, acks)
 
     async def _keep(self, connection: Connection) -> None:
         while True:
             await connection.leaving.wait()
             self._ready.clear()
-            self._old.add(connection)
+            if not connection.session.parked:
+                self._old.add(connection)
             if not self._reconnect:
                 self._give_up(WsxCallError(503, "the connection was lost", code="DISCONNECTED"))
                 return
             goaway = connection.session.peer_goaway
             await asyncio.sleep((goaway.after_ms / 1000 if goaway else 0) + random.uniform(0, self._delays[0]))
             try:
-                connection = await self._connect_again()
+                connection = await self._connect_again(connection)
             except WsxCallError as error:
+                connection.give_up()
                 self._give_up(error)
                 return
             self._old = {old for old in self._old if old.session.outgoing}
             self._connection = connection
             self._ready.set()
 
-    async def _connect_again(self) -> Connection:
+    async def _connect_again(self, elder: Connection) -> Connection:
         first, most = self._delays
         for attempt in range(1_000_000):
             if attempt:
                 # Full jitter: many clients of one server come back at as many times.
                 await asyncio.sleep(random.uniform(0, min(first * 2 ** min(attempt, 30), most)))
             try:
-                return await self._connect()
+                return await self._connect(elder)
             except WsxCallError as error:
                 if error.status in _FINAL:
                     raise
@@ -327,7 +349,11 @@ class Client:
                             yield event
                 return
             except WsxCallError as error:
-                if error.code not in ("DISCONNECTED", "DRAINING") or not resubscribe or self._error is not None:
+                if (
+                    error.code not in ("DISCONNECTED", "DRAINING", "RESUME_LOST")
+                    or not resubscribe
+                    or self._error is not None
+                ):
                     raise
                 connection.leaving.set()
 

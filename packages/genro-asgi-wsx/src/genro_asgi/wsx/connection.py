@@ -30,21 +30,32 @@ Handler = Callable[[Incoming], Any]
 
 _log = getLogger("genro_asgi.wsx")
 
+#: How a connection ends that was lost and not closed: without a close, or because a ping was not answered.
+_LOST = (1006, 1011)
+
 
 class Connection:
     """A socket with its session, from the handshake until it is closed or lost."""
 
-    def __init__(self, socket: Socket, session: Session, handlers: dict[str, Handler]) -> None:
+    def __init__(
+        self, socket: Socket, session: Session, handlers: dict[str, Handler], elder: "Connection | None" = None
+    ) -> None:
+        """`elder` is the connection over which the session went until it was lost."""
         self.socket = socket
         self.session = session
         #: set when no new calls are to be made here: the server goes away, or the connection is lost
         self.leaving = asyncio.Event()
+        #: the name of the session at the server, and the seconds for which it is kept after a loss; None if it is not
+        self.kept: tuple[str, float] | None = None
+        #: the connection whose session is to go on here; None once it does, or does not
+        self.elder = elder
         self._handlers = handlers
         self._loop = asyncio.get_running_loop()
         self._to_write = asyncio.Event()
         self._may_read = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
+        self._patience: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Task[None]] = set()
         session.on_output = self._to_write.set
         session.on_resume = self._may_read.set
@@ -118,11 +129,47 @@ class Connection:
             await self.socket.close()
 
     def _lost(self) -> None:
+        session, leaving = self.session, self.leaving.is_set()
         self.leaving.set()
-        self.session.lost()
         self._writer.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
+        if self.elder is not None:
+            # Its session has not come over to this connection, and may do so to the next: the elder looks after it.
+            session.suspend()
+            self.stop_clock()
+        elif self.kept is not None and not leaving and self.socket.close_code in _LOST:
+            session.suspend()
+            self._patience = self._loop.call_later(self.kept[1], self._too_late)
+        else:
+            session.lost()
+            self.stop_clock()
+
+    def _too_late(self) -> None:
+        if self.session.parked:
+            self.session.lose_calls()
+
+    def settle(self, kept: tuple[str, float] | None, resumed: bool, acks: dict[str, int]) -> None:
+        """The server has answered the hello: what came over the elder connection goes on here, or is lost."""
+        self.kept, self.session.resumes = kept, kept is not None
+        if self.elder is not None:
+            self.elder.stop_clock()
+            self.elder = None
+        if resumed:
+            self.session.go_on(acks)
+        else:
+            self.session.lose_calls()
+
+    def give_up(self) -> None:
+        """Wait for no other connection: calls that were to go on over it fail."""
+        if self.session.parked:
+            self.session.lost()
+        self.stop_clock()
+
+    def stop_clock(self) -> None:
+        """Look at the deadlines of the session no more: it has ended, or another connection does."""
+        for timer in (self._timer, self._patience):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._patience = None
 
     # -- calls of the peer -----------------------------------------------------------------------------------------
 
