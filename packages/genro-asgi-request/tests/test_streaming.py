@@ -51,11 +51,20 @@ class Source:
             self.ended.append("closed")
 
 
-@pytest.mark.parametrize(("make", "bodies"), [(Source.pieces, [b"012"]), (Source.sync_pieces, [b"0", b"1", b"2"])])
+@pytest.mark.parametrize(
+    ("make", "gathers", "bodies"),
+    [
+        (Source.pieces, False, [b"0", b"1", b"2"]),
+        (Source.pieces, True, [b"012"]),
+        (Source.sync_pieces, True, [b"0", b"1", b"2"]),
+    ],
+)
 @pytest.mark.asyncio
-async def test_pieces_go_out_as_they_come(make: Any, bodies: list[bytes], exchange: Any) -> None:
+async def test_pieces_go_out_as_they_come(make: Any, gathers: bool, bodies: list[bytes], exchange: Any) -> None:
     source = Source()
-    done = await exchange().run(StreamingResponse(make(source), 201, {"x-a": "1"}, "text/csv"))
+    response = StreamingResponse(make(source), 201, {"x-a": "1"}, "text/csv")
+    response.gathers = gathers
+    done = await exchange().run(response)
     assert done.sent == [
         {
             "type": "http.response.start",
@@ -248,7 +257,7 @@ async def test_a_client_that_leaves_while_a_thread_works_waits_for_its_step(exch
     assert [message["body"] for message in here.sent[1:]] == [b"first"]
 
 
-@pytest.mark.parametrize("when", [0, 1, 2])
+@pytest.mark.parametrize("when", [0, 1, 4])
 @pytest.mark.asyncio
 async def test_a_send_that_fails_is_a_client_that_left(when: int, exchange: Any) -> None:
     source = Source()

@@ -8,12 +8,13 @@ from typing import Any
 
 from genro_asgi.exceptions import ClientDisconnect
 
-__all__ = ["send_pieces"]
+__all__ = ["Emit", "send_pieces"]
 
 #: Bytes after which pieces are sent, and seconds after which they are, should the iterator keep the loop busy.
 ENOUGH = 65536
 LONG = 0.005
 
+#: Sends some bytes of a body.
 Emit = Callable[[bytes], Awaitable[None]]
 
 

@@ -1,12 +1,13 @@
 """Answers that are sent piece by piece, from an iterator."""
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Any
 
 from genro_asgi.base_response import HeadersArgument, Response, is_head, message_types
 from genro_asgi.delivery import Runner, ThreadedIterator, close_source, tell
-from genro_asgi.pieces import send_pieces
+from genro_asgi.exceptions import ClientDisconnect
+from genro_asgi.pieces import Emit, send_pieces
 from genro_asgi.rendering import encode_text
 from genro_asgi.types import Scope, Send
 
@@ -16,11 +17,13 @@ __all__ = ["StreamingResponse"]
 class StreamingResponse(Response):
     """An answer sent piece by piece, from a sync or async iterable of bytes or str; the source is always closed.
 
-    Pieces between which an async iterable waits for nothing go out together, up to 64 KB in one message.
+    Each piece is a message of its own, unless a server that knows who takes them has set `gathers`: then those between
+    which an async iterable waits for nothing go out together, up to 64 KB in one message.
     `body_iterator` is async whatever was given, and may be replaced by one that changes the pieces.
     """
 
     is_streamed = True
+    gathers = False
 
     def __init__(
         self,
@@ -51,10 +54,21 @@ class StreamingResponse(Response):
                 async def emit(data: bytes) -> None:
                     await send({"type": piece_type, "body": data, "more_body": True})
 
-                await send_pieces(pieces, self.encode_piece, emit)
+                if self.gathers:
+                    await send_pieces(pieces, self.encode_piece, emit)
+                else:
+                    await self._send_each(pieces, emit)
             await tell(send, {"type": piece_type, "body": b"", "more_body": False})
         finally:
             await close_source(pieces, self.body_iterator, self._source)
+
+    async def _send_each(self, pieces: AsyncIterator[Any], emit: Emit) -> None:
+        async for piece in pieces:
+            data = self.encode_piece(piece)
+            try:
+                await emit(data)
+            except OSError as error:
+                raise ClientDisconnect("The client left before the answer was complete.") from error
 
     def encode_piece(self, piece: Any) -> bytes:
         """The bytes of one piece."""

@@ -380,6 +380,8 @@ class HttpEndpoint:
             await response(request.scope, request._receive_again, send)
             return
         if response.is_streamed:
+            if isinstance(response, StreamingResponse):
+                response.gathers = True
             await response.respond(request.scope, send, self.files.run)
         else:
             status, headers, body = response.finish()
