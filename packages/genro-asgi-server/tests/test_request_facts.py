@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from genro_asgi.applications.asgi import AsgiApplication
+from genro_asgi.exceptions import HTTPException
 from genro_asgi.middleware.base import Middleware
 from genro_asgi.request import BaseRequest, get_current_request
+from genro_asgi.response import Response, StreamingResponse
 from genro_asgi.routing import RoutingClass, Section, route
 from genro_asgi.server.server import AsgiServer
 from genro_asgi.server.wsx_handler import WsxHandler
@@ -142,3 +144,33 @@ def test_the_parts_of_a_server_by_their_names(tmp_path: Path) -> None:
     assert {name: [hook.name for hook in chain] for name, chain in server.app_middleware_chains.items()} == {
         "shop": ["cors"]
     }
+
+
+@pytest.mark.asyncio
+async def test_a_status_no_answer_can_have_is_a_bug(caplog: pytest.LogCaptureFixture) -> None:
+    class Odd(AsgiServer):
+        @route()
+        async def value(self, request: BaseRequest, status: int) -> dict[str, int]:
+            request.response.status_code = status
+            return {}
+
+        @route()
+        async def response(self, status: int) -> Response:
+            return Response("x", status)
+
+        @route()
+        async def stream(self, status: int) -> Response:
+            return StreamingResponse(iter(["x"]), status)
+
+        @route()
+        async def raised(self, status: int) -> None:
+            raise HTTPException(status)
+
+    async with AsyncClient(Odd()) as client:
+        for place in ("value", "response", "stream", "raised"):
+            for status in (0, 101, 600, 999):
+                caplog.clear()
+                answer = await client.get(f"/{place}?status={status}")
+                assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL")
+                assert f"GET /{place} failed" in caplog.records[0].message
+            assert (await client.get(f"/{place}?status=599")).status_code == 599

@@ -243,8 +243,8 @@ class BaseRequest(ABC):
 
     @property
     def session(self) -> Any:
-        """The session of this client; RuntimeError where no session middleware is configured."""
-        raise RuntimeError("There is no session: configure the session middleware to use request.session.")
+        """The session of this client; RuntimeError where there is no SessionMiddleware."""
+        raise RuntimeError("There is no session: server.add_middleware(SessionMiddleware, secret_key=...) makes one.")
 
     @property
     def db(self) -> Any:

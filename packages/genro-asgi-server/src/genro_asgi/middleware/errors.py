@@ -51,7 +51,8 @@ def answer_for(request: BaseRequest, exc: Exception) -> Response:
 def as_http_exception(request: BaseRequest, exc: Exception) -> HTTPException:
     """The HTTPException an exception stands for: itself, by the application's error_map, 403, or 500."""
     if isinstance(exc, HTTPException):
-        return exc
+        # With a status no answer can have it is a bug, as it is on a response.
+        return exc if 200 <= exc.status_code <= 599 else HTTPException(500)
     mapped = _mapped(getattr(request.endpoint, "app", None), exc)
     if mapped is not None:
         return HTTPException(mapped, str(exc) if mapped < 500 else None)

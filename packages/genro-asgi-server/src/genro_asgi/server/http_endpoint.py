@@ -379,6 +379,8 @@ class HttpEndpoint:
         if response.is_foreign:
             await response(request.scope, request._receive_again, send)
             return
+        if not 200 <= response.status_code <= 599:
+            raise ValueError(f"The status of an answer is 200 to 599, not {response.status_code}.")
         if response.is_streamed:
             if isinstance(response, StreamingResponse):
                 response.gathers = True
