@@ -654,7 +654,7 @@ async def test_credentials_and_session(make: Any) -> None:
     request = await make(headers=[("authorization", "Basic x")])
     assert request.has_credentials
     assert request.auth_scope() is request.scope
-    with pytest.raises(RuntimeError, match="There is no session: server.add_middleware"):
+    with pytest.raises(RuntimeError, match=r"There is no session: server\.add_middleware"):
         request.session  # noqa: B018
     request.scope["session"] = {"a": 1}
     assert request.session == {"a": 1}
