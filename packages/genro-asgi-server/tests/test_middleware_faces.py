@@ -18,6 +18,8 @@ from genro_asgi.middleware.gzip import GZipMiddleware
 from genro_asgi.middleware.sessions import Session, SessionMiddleware
 from genro_asgi.request import Request
 from genro_asgi.response import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from genro_asgi.routing import route
+from genro_asgi.server.server import AsgiServer
 from genro_asgi.testing import AsyncClient, WebSocketDenied
 
 GZIP = {"accept-encoding": "gzip"}
@@ -378,6 +380,26 @@ async def test_an_answer_to_a_large_body_nobody_reads(streamed: bool) -> None:
         refused = await asking.post("/", content=b"x" * 6)
         assert (refused.status_code, refused.text) == (413, "Content Too Large")
     assert ended == (["closed"] if streamed else ["done"])
+
+
+@pytest.mark.asyncio
+async def test_a_limit_around_a_server_is_told_in_its_one_error_body() -> None:
+    class Site(AsgiServer):
+        @route(methods="POST")
+        async def size(self, body_raw: bytes) -> int:
+            return len(body_raw)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"xxx"
+        yield b"xxx"
+
+    server = Site()
+    server.add_middleware(RequestBodyLimitMiddleware, max_body_size=5)
+    async with AsyncClient(server) as asking:
+        assert (await asking.post("/size", content=b"xxxxx")).text == "5"
+        for content in (b"xxxxxx", pieces()):
+            refused = await asking.post("/size", content=content)
+            assert (refused.status_code, refused.json()["detail"]) == (413, "Content Too Large")
 
 
 @pytest.mark.asyncio

@@ -87,7 +87,8 @@ class _Counter:
     async def send(self, message: Message) -> None:
         """Send a message, or the refusal when it begins an answer to what nobody has read."""
         if message["type"] == "http.response.start" and not self._refused:
-            if self._said > self.limit:
+            # An application that says so itself may say it in its own way.
+            if self._said > self.limit and message["status"] != 413:
                 await self._refuse()
             self._started = True
         if not self._refused:
