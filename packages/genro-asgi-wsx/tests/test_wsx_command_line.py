@@ -1,6 +1,7 @@
 """The command line, and the blocking client it could be made of, against a server in a thread."""
 
 import asyncio
+import importlib
 import io
 import sys
 import threading
@@ -173,9 +174,28 @@ def test_blocking_client_where_nobody_is(served: Served) -> None:
     assert threading.active_count() == before
 
 
+def test_an_address_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["call", "shop.example", "/x"]) == 1
+    assert capsys.readouterr().err == "'shop.example' is no address of a server; write ws://host:port or wss://host.\n"
+
+
+def test_a_blocking_client_that_was_closed(served: Served) -> None:
+    from genro_asgi.wsx.sync_client import connect
+
+    wsx = connect(served.url)
+    wsx.close()
+    wsx.close()
+    with pytest.raises(RuntimeError, match=r"^The client was closed; connect again\.$"):
+        wsx.get("/nowhere")
+
+
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("genro_asgi.wsx.client", "genro_asgi.wsx.connection"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, "websockets.asyncio.connection", None)
+    """Its client can be imported all the same, and what it lacks is said by who needs it."""
+    for name in ("client", "connection", "dial", "sync_client"):
+        monkeypatch.delitem(sys.modules, f"genro_asgi.wsx.{name}", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "websockets"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "websockets", None)
+    importlib.import_module("genro_asgi.wsx.sync_client")
     assert main(["call", "ws://127.0.0.1:1", "/x"]) == 1
     assert capsys.readouterr().err == 'websockets is not installed; run: pip install "genro-asgi-wsx[client]".\n'

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         options.run(options)
-    except (WsxCallError, WsxError, TytxError, OSError, ImportError) as error:
+    except (WsxCallError, WsxError, TytxError, ValueError, OSError, ImportError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -12,20 +12,14 @@ from typing import Any, Literal, Self
 from genro_asgi.limits import Limits
 from genro_asgi.wsx.codec import as_message
 from genro_asgi.wsx.connection import Connection, Handler
-from genro_asgi.wsx.errors import WsxCallError, missing_extra
+from genro_asgi.wsx.dial import dial
+from genro_asgi.wsx.errors import WsxCallError
 from genro_asgi.wsx.kinds import BINARY, TYPED_TEXT, Response
 from genro_asgi.wsx.outgoing import Outgoing
 from genro_asgi.wsx.parsing import ParsedMessage
 from genro_asgi.wsx.pump import iterate, send_chunks
 from genro_asgi.wsx.session import FEATURES, Session
 from genro_asgi.wsx.streams import WINDOW
-
-try:
-    from websockets.asyncio.client import connect as open_socket
-    from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
-    from websockets.typing import Subprotocol
-except ImportError as error:
-    raise missing_extra("websockets", "client") from error
 
 __all__ = ["Auth", "Client", "WsxCallError", "connect"]
 
@@ -107,7 +101,10 @@ class Client:
         await self.close()
 
     async def open(self) -> Self:
-        """Connect; OSError when nobody is there, WsxCallError when the server will not have us."""
+        """Connect; OSError when nobody is there, WsxCallError when the server will not have us.
+
+        ValueError for an address that is none, ImportError without the extra `client`.
+        """
         if self._keeper is None:
             self._connection = await self._connect()
             self._ready.set()
@@ -134,13 +131,7 @@ class Client:
                 *_pairs(options.get("additional_headers")),
                 ("authorization", _authorization(auth)),
             ]
-        try:
-            socket = await open_socket(self.url, subprotocols=[Subprotocol("wsx.1")], **options)
-        except InvalidStatus as error:
-            status = error.response.status_code
-            raise WsxCallError(status, f"the server refused the connection with {status}") from error
-        except InvalidHandshake as error:
-            raise WsxCallError(502, f"{self.url} does not speak WebSocket: {error}") from error
+        socket = await dial(self.url, options)
         if elder is not None and elder.session.parked:
             session = elder.session
             session.reconnect()
@@ -200,6 +191,8 @@ class Client:
             self._ready.set()
 
     async def _connect_again(self, elder: Connection) -> Connection:
+        from websockets.exceptions import WebSocketException  # an extra; there has been a connection, so it is here
+
         first, most = self._delays
         for attempt in range(1_000_000):
             if attempt:

@@ -6,21 +6,18 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from logging import getLogger
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genro_asgi.wsx.batch import join_frames
-from genro_asgi.wsx.errors import TytxError, WsxCallError, WsxError, missing_extra
+from genro_asgi.wsx.errors import TytxError, WsxCallError, WsxError
 from genro_asgi.wsx.incoming import Incoming
 from genro_asgi.wsx.link import Frame
 from genro_asgi.wsx.outgoing import Outgoing
 from genro_asgi.wsx.pump import send_items
 from genro_asgi.wsx.session import Session
 
-try:
+if TYPE_CHECKING:
     from websockets.asyncio.connection import Connection as Socket
-    from websockets.exceptions import ConnectionClosed
-except ImportError as error:
-    raise missing_extra("websockets", "client") from error
 
 __all__ = ["Connection", "Handler"]
 
@@ -38,9 +35,12 @@ class Connection:
     """A socket with its session, from the handshake until it is closed or lost."""
 
     def __init__(
-        self, socket: Socket, session: Session, handlers: dict[str, Handler], elder: "Connection | None" = None
+        self, socket: "Socket", session: Session, handlers: dict[str, Handler], elder: "Connection | None" = None
     ) -> None:
         """`elder` is the connection over which the session went until it was lost."""
+        from websockets.exceptions import ConnectionClosed  # an extra; here is a socket of it
+
+        self._over = ConnectionClosed
         self.socket = socket
         self.session = session
         #: set when no new calls are to be made here: the server goes away, or the connection is lost
@@ -86,13 +86,13 @@ class Connection:
 
     async def close(self) -> None:
         """Close the socket, and wait until nothing of this connection runs any more."""
-        with suppress(ConnectionClosed):
+        with suppress(self._over):
             await self.socket.close()
         await asyncio.wait([self._reader, self._writer, *self._running])
 
     async def _write(self) -> None:
         session = self.session
-        with suppress(ConnectionClosed):
+        with suppress(self._over):
             while True:
                 await self._to_write.wait()
                 self._to_write.clear()
@@ -122,7 +122,7 @@ class Connection:
                 while session.paused:
                     self._may_read.clear()
                     await self._may_read.wait()
-        except ConnectionClosed:
+        except self._over:
             pass
         finally:
             self._lost()

@@ -32,6 +32,9 @@ class SyncClient:
             raise
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        if self._loop.is_closed():
+            work.close()
+            raise RuntimeError("The client was closed; connect again.")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
