@@ -452,6 +452,17 @@ def test_a_mount_never_changes_the_scope_of_the_caller() -> None:
     assert scope == {"type": "http", "path": "/api/x", "raw_path": b"/api/x", "root_path": "", "headers": []}
 
 
+@pytest.mark.parametrize(
+    ("home", "whole"),
+    [("starlette.applications", True), ("django.core.handlers.asgi", True), ("quart.app", True),
+     ("litestar.app", True), ("falcon.asgi.app", False), ("starlettes.applications", False)],
+)  # fmt: skip
+def test_frameworks_that_take_the_prefix_off_themselves(home: str, whole: bool) -> None:
+    from genro_asgi.server.mounts import wants_whole_path
+
+    assert wants_whole_path(type("App", (), {"__module__": home})()) is whole
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize(
     ("path", "root", "seen", "below"),

@@ -9,6 +9,9 @@ from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Mount", "Mounts", "wants_whole_path"]
 
+#: Frameworks that take the prefix off themselves (ASGI, HTTP: PATH_INFO is what `path` has beyond `root_path`).
+_WHOLE_PATH = frozenset({"django", "litestar", "quart", "starlette"})
+
 
 class Mount:
     """One application and the prefix it answers under."""
@@ -40,7 +43,7 @@ class Mount:
     def scope_below(self, scope: Scope) -> Scope:
         """A copy of the scope as the application sees it: the prefix moved from `path` to `root_path`.
 
-        `raw_path` stays what the client sent (ASGI, HTTP 2.3), and applications of Starlette keep the prefix in `path`.
+        `raw_path` stays what the client sent (ASGI, HTTP 2.3), and some frameworks keep the prefix in `path`.
         """
         root = scope.get("root_path", "").rstrip("/")
         start = root + self.prefix if scope["path"].startswith(root + self.prefix) else self.prefix
@@ -53,13 +56,13 @@ class Mount:
 
 
 def wants_whole_path(app: Any) -> bool:
-    """Whether an application, or what it is wrapped around, is one of Starlette.
+    """Whether an application, or what it is wrapped around, is of a framework that looks for `root_path` in `path`.
 
-    Since 0.33 it looks for `root_path` in `path`: its URLs and redirects need both there, and where a path repeats the
-    prefix it would be taken off twice.
+    Its URLs and redirects need both there; without it Quart finds nothing, and where a path repeats the prefix it
+    would be taken off twice.
     """
     for _ in range(32):
-        if any(cls.__module__.partition(".")[0] == "starlette" for cls in type(app).__mro__):
+        if any(cls.__module__.partition(".")[0] in _WHOLE_PATH for cls in type(app).__mro__):
             return True
         app = getattr(app, "app", None)
         if app is None:
