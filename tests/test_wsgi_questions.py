@@ -494,7 +494,8 @@ WRONG: dict[str, Callable[[Environ, Start], Any]] = {
 def test_a_mistake_is_a_500_and_no_more(what: str, line: Line, capfd: pytest.CaptureFixture[str]) -> None:
     APPS["wrong"] = WRONG[what]
     answer = line.ask("/wrong")
-    assert (answer.status, answer.body, answer.header("set-cookie")) == (500, b"Internal Server Error", None)
+    assert (answer.status, answer.header("content-type")) == (500, "application/problem+json")
+    assert (json.loads(answer.body)["detail"], answer.header("set-cookie")) == ("Internal Server Error", None)
     assert line.ask("/read?1").body == b"1"
 
 
