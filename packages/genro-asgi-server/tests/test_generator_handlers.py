@@ -1,5 +1,6 @@
 """Handlers that are async generators: their pieces, their failures, the clients that leave."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -9,7 +10,8 @@ from genro_asgi.exceptions import HTTPNotFound
 from genro_asgi.middleware.base import Middleware
 from genro_asgi.routing import route
 from genro_asgi.server.server import AsgiServer
-from genro_asgi.testing import LifespanManager, make_scope
+from genro_asgi.sse import SseEvent
+from genro_asgi.testing import AsyncClient, LifespanManager, make_scope
 from genro_asgi.types import Message
 
 
@@ -188,3 +190,51 @@ async def test_a_hook_may_answer_with_a_generator() -> None:
     server = Pieces()
     server._set_middleware([*server.middleware, Early(server)])
     assert body_of(await exchange(server, "/table")) == b"early"
+
+
+class Events(AsgiServer):
+    closed = 0
+
+    @route(media_type="text/event-stream")
+    async def all_kinds(self) -> AsyncIterator[Any]:
+        yield "data: written out\n\n"
+        yield b": bytes\n\n"
+        yield SseEvent({"a": 1}, event="e")
+        yield {"b": [2]}
+
+    @route(media_type="text/event-stream; charset=utf-8")
+    def from_a_thread(self) -> Iterator[Any]:
+        yield SseEvent("x")
+
+    @route(media_type="text/event-stream")
+    async def endless(self) -> AsyncIterator[Any]:
+        try:
+            yield {"first": True}
+            await asyncio.Event().wait()
+        finally:
+            Events.closed += 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("middleware", [{}, {"cors": True}])
+async def test_what_an_event_stream_yields_becomes_events(middleware: dict[str, Any]) -> None:
+    async with AsyncClient(Events(middleware=middleware)) as client:
+        answer = await client.get("/all_kinds")
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert answer.text == 'data: written out\n\n: bytes\n\nevent: e\ndata: {"a":1}\n\ndata: {"b":[2]}\n\n'
+        assert (await client.get("/from_a_thread")).text == "data: x\n\n"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("middleware", [{}, {"cors": True}])
+async def test_a_server_that_drains_ends_event_streams_at_once(middleware: dict[str, Any]) -> None:
+    Events.closed = 0
+    server = Events(middleware=middleware, timeout_graceful=60)
+    async with AsyncClient(server) as client:
+        async with client.stream("GET", "/endless") as answer:
+            chunks = aiter(answer)
+            assert await anext(chunks) == b'data: {"first":true}\n\n'
+            draining = asyncio.ensure_future(server.drain())
+            assert [chunk async for chunk in chunks if chunk] == []
+        await asyncio.wait_for(draining, 5)
+        assert (Events.closed, len(server.request_registry)) == (1, 0)

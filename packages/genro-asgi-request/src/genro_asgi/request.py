@@ -315,7 +315,7 @@ class HttpRequest(BaseRequest):
     limits: Limits = DEFAULT_LIMITS
     max_body: int | None = None
     disconnected: bool = False
-    #: Why the server cancels this request: `disconnected`, `deadline`, `body` or `shutdown`.
+    #: Why the server cancels this request: `disconnected`, `deadline`, `body`, `ended` or `shutdown`.
     cancelled: str | None = None
     #: How many rounds of the sweeper the phase it saw last has lasted.
     ticks: int = 0

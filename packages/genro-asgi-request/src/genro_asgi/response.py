@@ -16,7 +16,7 @@ from genro_asgi.base_response import (
 from genro_asgi.delivery import Runner
 from genro_asgi.file_response import FileResponse
 from genro_asgi.set_cookie import make_cookie
-from genro_asgi.sse import SseEvent, SseResponse
+from genro_asgi.sse import EventPieces, SseEvent, SseResponse
 from genro_asgi.streaming import StreamingResponse
 
 __all__ = [
@@ -44,4 +44,6 @@ def as_response(result: Any, media_type: str | None = None) -> Response:
         return result
     if isinstance(result, PurePath):
         return FileResponse(result, media_type=media_type)
+    if media_type is not None and media_type.partition(";")[0] == EventPieces.media_type:
+        return EventPieces(result, media_type=media_type)
     return StreamingResponse(result, media_type=media_type or "application/octet-stream")

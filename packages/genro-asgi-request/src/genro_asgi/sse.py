@@ -12,7 +12,7 @@ from genro_asgi.jsoncodec import dumps
 from genro_asgi.streaming import StreamingResponse
 from genro_asgi.types import Message, Scope, Send
 
-__all__ = ["SseEvent", "SseResponse"]
+__all__ = ["EventPieces", "SseEvent", "SseResponse"]
 
 _LINES = re.compile("\r\n|\r|\n")
 _ONE_LINE = re.compile("[\r\n\0]")
@@ -158,3 +158,15 @@ class SseResponse(StreamingResponse):
     async def _say(self, send: Send, message: Message, chunk: bytes) -> None:
         await tell(send, {**message, "body": chunk})
         self._sent = asyncio.get_running_loop().time()
+
+
+class EventPieces(StreamingResponse):
+    """What a handler of an event stream yields: bytes and texts are written out already, all else becomes an event."""
+
+    media_type = "text/event-stream"
+
+    def encode_piece(self, piece: Any) -> bytes:
+        """The bytes of one piece."""
+        if isinstance(piece, bytes | bytearray | memoryview | str):
+            return super().encode_piece(piece)
+        return (piece if isinstance(piece, SseEvent) else SseEvent(piece)).encode()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from time import time
 from types import AsyncGeneratorType, CoroutineType
@@ -35,6 +36,7 @@ from genro_asgi.server.dispatcher import EVENT_STREAM, NOT_FOUND, Dispatcher
 from genro_asgi.server.eager import task_of
 from genro_asgi.server.routes import RouteTable
 from genro_asgi.server.sweeper import Sweeper
+from genro_asgi.sse import EventPieces
 from genro_asgi.types import Receive, Scope, Send
 
 __all__ = ["HttpEndpoint"]
@@ -61,7 +63,8 @@ NOT_FOUND_HEADERS, NOT_FOUND_BODY = tuple(_not_found.raw_headers), _not_found.bo
 _OCTETS = (b"content-type", b"application/octet-stream")
 #: Stands for every stream that needs no response of its own, once it has begun.
 _PIECES = StreamingResponse(())
-_PIECES.started = True
+_EVENTS = EventPieces(())
+_PIECES.started = _EVENTS.started = True
 
 #: What the reason of a cancellation tells the client, when there still is one.
 _CANCELLED: dict[str, Callable[[], HTTPException]] = {
@@ -338,7 +341,8 @@ class HttpEndpoint:
     async def _send_pieces(self, request: HttpRequest, pieces: AsyncGeneratorType[Any, Any], send: Send) -> None:
         """A generator's pieces, where nobody wants to see a response first: what StreamingResponse.respond does."""
         # Whoever subscribes to events is told at once that they will come.
-        first = b"" if request.endpoint.media_type == EVENT_STREAM else await anext(pieces, b"")
+        kind: StreamingResponse = _EVENTS if request.endpoint.media_type == EVENT_STREAM else _PIECES
+        first = b"" if kind is _EVENTS else await anext(pieces, b"")
         if request._response is not None:
             await self._send_value(request, Begun(first, pieces), send)
             return
@@ -349,15 +353,15 @@ class HttpEndpoint:
             self._note(request, 200)
         try:
             await send({"type": START, "status": 200, "headers": [request.endpoint.media_type_pair or _OCTETS]})
-            request.sending = _PIECES
-            body = first if first.__class__ is bytes else _PIECES.encode_piece(first)
+            request.sending = kind
+            body = first if first.__class__ is bytes else kind.encode_piece(first)
             if body:
                 await send({"type": BODY, "body": body, "more_body": True})
 
             async def emit(data: bytes) -> None:
                 await send({"type": BODY, "body": data, "more_body": True})
 
-            await send_pieces(pieces, _PIECES.encode_piece, emit)
+            await send_pieces(pieces, kind.encode_piece, emit)
             await send({"type": BODY, "body": b"", "more_body": False})
         except OSError as error:
             if pieces.ag_frame is None:
@@ -418,6 +422,10 @@ class HttpEndpoint:
             return
         if request.task is not None:
             request.task.uncancel()
+        if reason == "ended":
+            with suppress(OSError):
+                await send({"type": BODY, "body": b"", "more_body": False})
+            return
         answer = _CANCELLED.get(reason)
         if answer is None or request.phase == "sending":
             return

@@ -49,7 +49,7 @@ from genro_asgi.server.topics import ServerTopics
 from genro_asgi.server.websocket_endpoint import WebSocketEndpoint
 from genro_asgi.server.wsx_handler import WsxHandler
 from genro_asgi.server.wsx_registry import WsxRegistry
-from genro_asgi.sse import SseResponse
+from genro_asgi.sse import EventPieces, SseResponse
 from genro_asgi.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["AsgiServer", "RouteInfo"]
@@ -505,6 +505,8 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             answer = getattr(request, "sending", None)
             if isinstance(answer, SseResponse):
                 answer.stop()  # its last event tells the client to come back elsewhere
+            elif isinstance(answer, EventPieces) and isinstance(request, HttpRequest):
+                request.cancel("ended")
         await self._wait_until(deadline)
         for request in list(self.request_registry.live.values()):
             if isinstance(request, HttpRequest | MsgRequest):
