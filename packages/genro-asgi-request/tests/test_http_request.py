@@ -130,6 +130,9 @@ async def test_the_path_is_below_the_mount(path: str, root: str, below: str, mak
 def test_a_path_that_was_cut_by_the_mount_is_not_cut_again() -> None:
     assert route_path({"path": "/api/x", "root_path": "/api", "raw_path": b"/api/api/x"}) == "/api/x"
     assert route_path({"path": "/api/x", "root_path": "/api", "raw_path": b"/api/x"}) == "/x"
+    assert route_path({"path": "/api/è", "root_path": "/api", "raw_path": b"/api/api/%C3%A8"}) == "/api/è"
+    assert route_path({"path": "/api/è", "root_path": "/api", "raw_path": b"/api/%c3%a8"}) == "/è"
+    assert route_path({"path": "/api/x", "root_path": "/api", "raw_path": None}) == "/x"
 
 
 # Bodies

@@ -62,6 +62,8 @@ def test_the_parts_of_a_request(make: Any) -> None:
     assert request.method == "PATCH"
     assert str(request.url).startswith("http://x.it:8000/")
     assert str(request.base_url) == "http://x.it:8000/base/"
+    below = make("GET", "/base/", headers=[("host", "x.it")], root_path="/base", raw_path=b"/base/base/")
+    assert (str(below.url), str(below.base_url)) == ("http://x.it/base/base/", "http://x.it/base/")
     assert request.headers["HOST"] == "x.it:8000"
     assert request.query_params["q"] == "1"
     assert request.path_params == {"id": 1}

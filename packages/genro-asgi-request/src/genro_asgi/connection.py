@@ -74,7 +74,7 @@ class HTTPConnection(Mapping[str, Any]):
         def make() -> URL:
             root = self.scope.get("app_root_path", self.scope.get("root_path", ""))
             path = root if root.endswith("/") else root + "/"
-            return URL(scope=dict(self.scope) | {"path": path, "query_string": b"", "root_path": root})
+            return URL(scope=dict(self.scope) | {"path": path, "raw_path": b"", "query_string": b"", "root_path": root})
 
         base: URL = self._part("base_url", make)
         return base

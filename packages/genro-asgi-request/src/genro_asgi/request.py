@@ -34,7 +34,7 @@ from genro_asgi.datastructures.cookies import parse_cookies
 from genro_asgi.datastructures.headers import Headers
 from genro_asgi.datastructures.query_params import QueryParams, parse_query, query_dict
 from genro_asgi.datastructures.state import State
-from genro_asgi.datastructures.url import URL
+from genro_asgi.datastructures.url import URL, is_cut
 from genro_asgi.delivery import Runner
 from genro_asgi.exceptions import ClientDisconnect, HTTPBadRequest, HTTPUnsupportedMediaType
 from genro_asgi.jsoncodec import dumps
@@ -729,11 +729,11 @@ def route_path(scope: Mapping[str, Any]) -> str:
     """The path below `root_path`, cut on a segment boundary only."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "").rstrip("/")
-    if root and scope.get("raw_path") == f"{root}{path}".encode():
-        return path  # a mount has cut it already
-    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
-        return path[len(root) :] or "/"
-    return path
+    if not root or not path.startswith(root) or path[len(root) : len(root) + 1] not in ("", "/"):
+        return path
+    if is_cut(scope, root):
+        return path  # by a mount
+    return path[len(root) :] or "/"
 
 
 class MsgRequest(BaseRequest):

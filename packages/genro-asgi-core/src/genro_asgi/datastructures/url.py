@@ -1,15 +1,15 @@
 """URLs: of a request, or to be built."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import SplitResult, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlencode, urlsplit
 
 from genro_asgi.datastructures.multidict import MultiDict
 from genro_asgi.datastructures.query_params import parse_query
 from genro_asgi.types import Scope
 
-__all__ = ["URL", "URLPath", "is_host"]
+__all__ = ["URL", "URLPath", "is_cut", "is_host"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -41,10 +41,17 @@ def _is_ip6(text: str) -> bool:
     return True
 
 
+def is_cut(scope: Mapping[str, Any], root_path: str) -> bool:
+    """Whether `path` lacks `root_path` though it begins with the same: `raw_path` says what the client wrote."""
+    return unquote_to_bytes(scope.get("raw_path") or b"") == f"{root_path}{scope['path']}".encode("utf-8", "replace")
+
+
 def _scope_url(scope: Scope) -> str:
     scheme = scope.get("scheme") or ("ws" if scope.get("type") == "websocket" else "http")
     path, root_path = scope["path"], scope.get("root_path", "")
-    if root_path and path != root_path and not path.startswith(root_path + "/"):
+    if root_path and not (path == root_path or path.startswith(root_path + "/")):
+        path = root_path + path
+    elif root_path and is_cut(scope, root_path):
         path = root_path + path
     query = scope.get("query_string") or b""
     url: str = path.translate(_PATH_ESCAPES) + ("?" + query.decode("utf-8", "replace") if query else "")
