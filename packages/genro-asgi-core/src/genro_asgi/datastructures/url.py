@@ -49,10 +49,9 @@ def is_cut(scope: Mapping[str, Any], root_path: str) -> bool:
 def _scope_url(scope: Scope) -> str:
     scheme = scope.get("scheme") or ("ws" if scope.get("type") == "websocket" else "http")
     path, root_path = scope["path"], scope.get("root_path", "")
-    if root_path and not (path == root_path or path.startswith(root_path + "/")):
-        path = root_path + path
-    elif root_path and is_cut(scope, root_path):
-        path = root_path + path
+    if root_path:
+        has_root = path == root_path or path.startswith(root_path + "/")
+        path = path if has_root and not is_cut(scope, root_path) else root_path + path
     query = scope.get("query_string") or b""
     url: str = path.translate(_PATH_ESCAPES) + ("?" + query.decode("utf-8", "replace") if query else "")
     # What a client writes as its path must not be read as a host, whether there is one before it or not.
