@@ -19,7 +19,7 @@ from genro_asgi.jsoncodec.errors import (
 )
 from genro_asgi.jsoncodec.reading import as_bytes
 
-__all__ = ["DATES_TO_DEFAULT", "dumps", "loads", "quick_dumps", "quick_loads", "raw_dumps"]
+__all__ = ["DATES_TO_DEFAULT", "OPTIONS", "dumps", "loads", "quick_dumps", "quick_loads", "raw_dumps"]
 
 # Bound once: a global name is cheaper than an attribute of a module, and every body pays for it.
 _loads, _dumps, _to_plain = orjson.loads, orjson.dumps, writing.to_plain
@@ -27,13 +27,14 @@ _loads, _dumps, _to_plain = orjson.loads, orjson.dumps, writing.to_plain
 #: orjson's own function, to be called with a value, a `default` and an option: whoever writes small documents by the
 #: million cannot afford a wrapper. TypeError when `default` raises anything, and for what is out of the ordinary: keys
 #: that are not strings, integers beyond 64 bits, lone surrogates, more than 254 levels.
-raw_dumps = orjson.dumps
+raw_dumps: Callable[[Any, Callable[[Any], Any], int], bytes] = orjson.dumps
 #: The option with which dates and times are asked of `default` like any class JSON has nothing for.
 DATES_TO_DEFAULT = orjson.OPT_PASSTHROUGH_DATETIME
 
 # orjson up to 3.13 at least writes the microseconds of a time from 10000 to 99999 with five digits, which is another
 # time. Where it does, dates and times are ours to write; there is no option for times alone.
-_OPTIONS = 0 if _dumps(time(microsecond=10_000)) == b'"00:00:00.010000"' else DATES_TO_DEFAULT
+#: The options of raw_dumps with which it writes as dumps does.
+OPTIONS = 0 if _dumps(time(microsecond=10_000)) == b'"00:00:00.010000"' else DATES_TO_DEFAULT
 
 _SHORT_TIME = re.compile(rb'"[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{5}"')
 
@@ -136,23 +137,23 @@ def dumps(value: Any) -> bytes:
     null, lone surrogates U+FFFD.
     """
     try:
-        return _dumps(value, _to_plain, _OPTIONS)
+        return _dumps(value, _to_plain, OPTIONS)
     except TypeError:
         return _dumps_rest(value)
 
 
 def _dumps_plainly(value: Any, default: Callable[[Any], Any]) -> bytes:
     # Not a `partial`: putting its keyword in costs twice what this call does.
-    return _dumps(value, default, _OPTIONS)
+    return _dumps(value, default, OPTIONS)
 
 
 #: The quickest there is, orjson's own function where it may be; TypeError for what is out of the ordinary.
-quick_dumps: Callable[[Any, Callable[[Any], Any]], bytes] = _dumps_plainly if _OPTIONS else _dumps
+quick_dumps: Callable[[Any, Callable[[Any], Any]], bytes] = _dumps_plainly if OPTIONS else _dumps
 
 
 def _dumps_rest(value: Any) -> bytes:
     try:
-        text = _dumps(value, _to_plain, _OPTIONS | orjson.OPT_NON_STR_KEYS)
+        text = _dumps(value, _to_plain, OPTIONS | orjson.OPT_NON_STR_KEYS)
     except TypeError:  # depth, big integers, lone surrogates, cycles, unknown types
         return writing.dumps(value)
     # As a key orjson writes a time itself whatever the options.

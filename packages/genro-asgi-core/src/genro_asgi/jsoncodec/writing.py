@@ -16,7 +16,7 @@ from uuid import UUID
 
 from genro_asgi.jsoncodec.errors import JsonError
 
-__all__ = ["dumps", "quick_dumps", "to_plain"]
+__all__ = ["OPTIONS", "dumps", "quick_dumps", "raw_dumps", "to_plain"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -36,6 +36,15 @@ def dumps(value: Any) -> bytes:
 
 def quick_dumps(value: Any, default: Callable[[Any], Any]) -> bytes:
     """What stands for orjson's own function: dumps, which needs no `default`."""
+    return dumps(value)
+
+
+#: What raw_dumps is called with.
+OPTIONS = 0
+
+
+def raw_dumps(value: Any, default: Callable[[Any], Any], option: int) -> bytes:
+    """The same, with what orjson is told besides."""
     return dumps(value)
 
 

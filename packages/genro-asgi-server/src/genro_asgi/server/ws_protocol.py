@@ -14,8 +14,9 @@ __all__ = ["GenroWebSocketProtocol"]
 
 _TEXT, _BINARY = 0x81, 0x82
 _short_head, _long_head = Struct(">BBH").pack, Struct(">BBQ").pack
-#: Bytes that are put together for one write: the client reads the first answers while the next ones are made.
-MAX_OUT = 8 * 1024
+#: Bytes that are put together for one write. With fewer the client is woken too often, and both sides lose by it; with
+#: more the first answers wait for the last ones.
+MAX_OUT = 32 * 1024
 #: Seconds for which a connection that was closed for what its client sent is read on.
 LINGER = 1.0
 #: Seconds for which a connection counts as busy after its client has sent something.

@@ -26,25 +26,11 @@ class Incoming(ParsedMessage):
     place among the calls that may run at once.
     """
 
-    # What most calls never touch stays on the class: making one is a good part of what a call costs.
-
-    #: False once it was answered, or ended from outside
-    open = True
-    holds_slot = False
-    streaming = False
-    #: set to let the handler run on when the call is cancelled; its answer is dropped
-    shielded = False
-    #: called once when the call ends from outside
-    on_cancel: Callable[[], None] | None = None
-    #: why it ended from outside: CANCELLED, DEADLINE or LOST
-    cancel_code: str | None = None
-    #: "hello" or "auth" when it is for the transport to look at credentials, "schema" when it is to tell its routes
-    control: str | None = None
-    sender: Sender | None = None
-    #: the window of the request, where it said one
-    window: int | None = None
-    #: what the caller streams; None when it streams nothing
-    chunks: Receiver | None = None
+    # Slots, and all of them filled: CPython specialises them, and it cannot do so where the class has a default.
+    __slots__ = (
+        "cancel_code", "chunks", "control", "deadline", "holds_slot", "key", "on_cancel", "open", "sender", "session",
+        "shielded", "size", "streaming", "window",
+    )  # fmt: skip
 
     def __init__(
         self, fields: dict[str, Any], form: Form, session: "Session", key: str | int, deadline: float, size: int
@@ -56,6 +42,22 @@ class Incoming(ParsedMessage):
         #: monotonic seconds at which it is answered with 504; infinite when it may take any time
         self.deadline = deadline
         self.size = size
+        #: False once it was answered, or ended from outside
+        self.open = True
+        self.holds_slot = self.streaming = False
+        #: set to let the handler run on when the call is cancelled; its answer is dropped
+        self.shielded = False
+        #: called once when the call ends from outside
+        self.on_cancel: Callable[[], None] | None = None
+        #: why it ended from outside: CANCELLED, DEADLINE or LOST
+        self.cancel_code: str | None = None
+        #: "hello" or "auth" when it is for the transport to look at credentials, "schema" when it is to tell its routes
+        self.control: str | None = None
+        self.sender: Sender | None = None
+        #: the window of the request, where it said one
+        self.window: int | None = None
+        #: what the caller streams; None when it streams nothing
+        self.chunks: Receiver | None = None
 
     @property
     def is_event(self) -> bool:

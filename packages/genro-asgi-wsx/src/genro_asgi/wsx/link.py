@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from genro_asgi.jsoncodec import quick_dumps, to_plain
+from genro_asgi.jsoncodec import OPTIONS, raw_dumps, to_plain
 from genro_asgi.limits import Limits
 from genro_asgi.wsx.codec import encode_fields
 from genro_asgi.wsx.kinds import TEXT, UNPREFIXED, Form
@@ -91,7 +91,7 @@ class Link:
         if form is TEXT or form is UNPREFIXED:
             # The short way for most answers; where it does not lead, the other one knows what is wrong.
             try:
-                body = quick_dumps(fields, to_plain)
+                body = raw_dumps(fields, to_plain, OPTIONS)
                 if form is TEXT:
                     body = b"WSX://" + body
             except (TypeError, ValueError):
