@@ -433,6 +433,9 @@ async def test_codes_that_cannot_be_sent(code: int, line: Any) -> None:
     with pytest.raises(ValueError, match="cannot be sent"):
         WebSocketClose(code)
     assert wire.sent == []
+    wire = line()
+    await wire.socket.close(code)
+    assert wire.sent == [{"type": "websocket.close", "code": code, "reason": ""}]
 
 
 @pytest.mark.asyncio

@@ -186,7 +186,8 @@ class WebSocket(HTTPConnection):
 
         A reason over 123 bytes is cut. ValueError for a code that cannot be sent.
         """
-        check_code(code)
+        if self.application_state != WebSocketState.CONNECTING:
+            check_code(code)  # a handshake is refused over HTTP: there no code is sent
         if self.connection_state == WebSocketState.DISCONNECTED:
             self.application_state = WebSocketState.DISCONNECTED
             return
