@@ -140,7 +140,17 @@ def test_a_changed_file_is_served_without_a_restart_by_hand(site: Path) -> None:
         (site / "site_app.py").write_text(APP.format(text="second"))
         second, _ = server.until(lambda answer: answer[1] == "second")
         assert first != second
+        config = site / "config.yaml"
+        config.write_text("apps: {site: site_app}\ntypo: 1\n")
+        while "typo: unknown key" not in server.log.read_text():
+            time.sleep(0.05)
+        config.write_text("apps: {site: site_app}\nlogging: {format: text}\n")
+        third, _ = server.until(lambda answer: True)
+        assert third not in (first, second)
     finally:
         code = server.stop()
     assert code == 0, server.log.read_text()
     assert gone(second)
+    log = server.log.read_text()
+    assert f"Error: {config}: typo: unknown key; " in log
+    assert "Traceback" not in log

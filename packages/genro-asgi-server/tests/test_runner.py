@@ -1,12 +1,13 @@
 """What run() makes of a server's settings, and what it refuses before a port is taken."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from genro_asgi.exceptions import ConfigError
-from genro_asgi.server.runner import make_config, run
+from genro_asgi.server.runner import describe, make_config, run
 from genro_asgi.server.server import AsgiServer
 
 
@@ -40,3 +41,10 @@ def test_an_unknown_main_app_is_told_before_the_port_is_taken(
     with pytest.raises(ConfigError, match=r"main_app: no application 'blog' is mounted; there is none\."):
         run(AsgiServer(tmp_path, main_app="blog"), "127.0.0.1", 0)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_workers_are_told_whether_there_is_an_access_log(wanted: bool, tmp_path: Path) -> None:
+    server = AsgiServer(tmp_path)
+    make_config(server, "127.0.0.1", 0, {"access_log": wanted})
+    assert json.loads(describe(server))["access_log"] is wanted

@@ -19,7 +19,7 @@ _FILE = click.Path(exists=True, dir_okay=False)
 @site_options
 @click.option("--host", metavar="NAME", help="The address to listen on; 127.0.0.1 by default.")
 @click.option("--port", metavar="NUMBER", help="The port to listen on; 8000 by default, 0 for a free one.")
-@click.option("--reload/--no-reload", default=None, help="Start anew when a file of the site changes.")
+@click.option("--reload/--no-reload", default=None, help="Start anew when a Python or YAML file changes.")
 @click.option("--workers", metavar="NUMBER", help="How many processes serve; 1 by default.")
 @click.option("--uds", metavar="PATH", help="Listen on a UNIX socket in place of host and port.")
 @click.option("--fd", type=int, metavar="NUMBER", help="Listen on a socket that is open already.")

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.supervisors import ChangeReload, Multiprocess
 
 from genro_asgi.exceptions import ConfigError
+from genro_asgi.middleware.logging import LoggingMiddleware
 from genro_asgi.server.http_protocol import GenroConfig, GenroHttpProtocol
 from genro_asgi.server.log_setup import setup_logging
 from genro_asgi.server.orphans import end_with_parent
@@ -124,6 +125,7 @@ def make_config(server: "AsgiServer", host: str, port: int, options: dict[str, A
         defaults["forwarded_allow_ips"] = list(settings.proxy)
     if reload:
         defaults["reload_dirs"] = [str(server.base_dir)]
+        defaults["reload_includes"] = ["*.py", "*.yaml", "*.yml"]
     config = GenroConfig(
         "genro_asgi.server.runner:create_app" if several else server,
         host=host, port=port, reload=reload, workers=workers, factory=several, **(defaults | options),
@@ -194,6 +196,7 @@ def describe(server: "AsgiServer") -> str:
             "file": getattr(sys.modules.get(cls.__module__), "__file__", None),
             "arguments": server.constructor_arguments,
             "url": server.url,
+            "access_log": any(isinstance(one, LoggingMiddleware) for one in server.middleware),
         })  # fmt: skip
     except TypeError as error:
         raise ConfigError(f"workers and reload pass the server's options between processes: {error}.") from error
@@ -211,10 +214,16 @@ def create_app() -> "AsgiServer":
     arguments = dict(spec["arguments"])
     if arguments.get("server_dir"):
         arguments["server_dir"] = Path(arguments["server_dir"])
-    app: AsgiServer = found(**arguments)
+    try:
+        app: AsgiServer = found(**arguments)
+    except ConfigError as error:
+        # The process that watches the files goes on, and makes another one when the mistake is corrected.
+        print(f"Error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(2) from error
     end_with_parent(app.grace + 5.0)
     app.url = spec["url"]
     setup_logging(app.config.logging.level, app.config.logging.format)
-    app.enable_access_log()
+    if spec["access_log"]:
+        app.enable_access_log()
     _created.append(app)
     return app
