@@ -92,12 +92,17 @@ class Pair:
             self.server.park()
             self.client.suspend()
 
-    def find(self) -> None:
+    def find(self, early: bool = False) -> None:
         if not self.connected:
             self.connected = True
             self.client.reconnect()
             acks = self.client.acks()
             self.server.revive(acks, TEXT)
+            self.flush()
+            if early:
+                # What the server says at once is here before the client has made anything of its answer.
+                for _ in range(len(self.wire["down"])):
+                    self.deliver("down")
             self.client.go_on(acks)
 
     def step(self, what: str) -> None:
@@ -110,6 +115,7 @@ class Pair:
             "take": self.take,
             "lose": self.lose,
             "find": self.find,
+            "find early": lambda: self.find(early=True),
         }
         if what in ("call", "stream") and not self.connected:
             return  # a client waits with its calls for the connection
@@ -124,7 +130,7 @@ class Pair:
                 self.step(what)
 
 
-STEPS = st.sampled_from(["call", "stream", "up", "up", "down", "down", "work", "take", "lose", "find"])
+STEPS = st.sampled_from(["call", "stream", "up", "up", "down", "down", "work", "take", "lose", "find", "find early"])
 
 
 @settings(derandomize=True, deadline=None, max_examples=150)
@@ -147,7 +153,8 @@ def test_everything_comes_once_and_whole(steps: list[str]) -> None:
 
 
 @pytest.mark.parametrize("received", [0, 1, 2, 3, 4])
-def test_the_window_is_the_same_after_a_loss(received: int) -> None:
+@pytest.mark.parametrize("find", ["find", "find early"])
+def test_the_window_is_the_same_after_a_loss(received: int, find: str) -> None:
     pair = Pair()
     pair.call(20)
     pair.flush()
@@ -157,7 +164,7 @@ def test_the_window_is_the_same_after_a_loss(received: int) -> None:
         pair.step(what)
     assert len(call.items) == received
     pair.step("lose")
-    pair.step("find")
+    pair.step(find)
     pair.step("up")
     # What came before the loss waits, and behind it a window of four.
     for what in ["work", "down"] * 10:

@@ -92,12 +92,10 @@ class Calling(Link):
         """The peer has taken these up again: calls of which nothing had come are asked for once more."""
         for id, seq in acks.items():
             call = self.outgoing.get(id)
-            if call is not None and call.request is not None:
-                call.items.renew()
-                if seq < 0:
-                    frame = self.recast(call.request)
-                    self.count(frame)
-                    self.tell(frame)
+            if seq < 0 and call is not None and call.request is not None:
+                frame = self.recast(call.request)
+                self.count(frame)
+                self.tell(frame)
 
     def lose_calls(self) -> None:
         """What came of the calls that were to go on nobody knows."""

@@ -480,6 +480,8 @@ class Session(Calling):
         for outgoing in list(self.outgoing.values()):
             if outgoing.request is None:
                 outgoing.lose()
+            else:
+                outgoing.items.renew()
         self.parked = self.clogged = True
 
     def reconnect(self) -> None:
