@@ -195,6 +195,14 @@ async def test_a_handshake_that_fails_is_a_500() -> None:
             raise AssertionError("not reached")
 
 
+@pytest.mark.asyncio
+async def test_a_handshake_is_refused_with_any_code() -> None:
+    with pytest.raises(WebSocketDenied) as caught:
+        async with connect(saying({"type": "websocket.close", "code": 1006, "reason": "è" * 62})):
+            raise AssertionError("not reached")
+    assert (caught.value.code, caught.value.reason) == (1006, "è" * 62)
+
+
 async def drain(session: WebSocketSession) -> None:
     async with session as ws:
         async for _ in ws:

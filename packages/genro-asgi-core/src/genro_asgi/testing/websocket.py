@@ -117,9 +117,11 @@ class WebSocketSession(Exchange):
 
     def _close(self, message: Message) -> None:
         code, reason = message.get("code", 1000), message.get("reason") or ""
-        if not isinstance(code, int) or not (1000 <= code <= 1014 or 3000 <= code <= 4999) or code in (1005, 1006):
+        sendable = isinstance(code, int) and (1000 <= code <= 1014 or 3000 <= code <= 4999) and code not in (1005, 1006)
+        # Before a socket is accepted the refusal is an HTTP response, and servers look at neither.
+        if self._accepted and not sendable:
             raise AssertionError(f"{code!r} is not a close code an application may send.")
-        if len(reason.encode()) > 123:
+        if self._accepted and len(reason.encode()) > 123:
             raise AssertionError("The reason of websocket.close has more than 123 bytes.")
         if self._denial:
             raise AssertionError("websocket.close was sent in the middle of a denial response.")
