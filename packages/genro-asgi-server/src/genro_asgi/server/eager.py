@@ -8,9 +8,18 @@ from typing import Any
 
 __all__ = ["start_task"]
 
-# Up to Python 3.13 asyncio.current_task() is a function around this dictionary, and costs five times as much.
+
+def running_task(loop: Any) -> "asyncio.Task[Any] | None":
+    """The task a loop is running; None for None, and for a loop that runs none."""
+    return None if loop is None else asyncio.current_task(loop)
+
+
 _tasks: Any = getattr(asyncio.tasks, "_current_tasks", None)
-task_of: Callable[[Any], "asyncio.Task[Any] | None"] = asyncio.current_task if _tasks is None else _tasks.get
+# Up to Python 3.13 asyncio.current_task() is a function around this dictionary, and costs five times as much. From 3.14
+# on the dictionary may be there, and stays empty.
+task_of: Callable[[Any], "asyncio.Task[Any] | None"] = (
+    running_task if sys.version_info >= (3, 14) or _tasks is None else _tasks.get
+)
 
 
 def _start_eagerly(
