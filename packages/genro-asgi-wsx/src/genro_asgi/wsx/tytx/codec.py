@@ -4,7 +4,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Literal
 
-from genro_asgi.jsoncodec import JsonError, dumps, engine, loads
+from genro_asgi.jsoncodec import JsonError, dumps, engine, loads, quick_loads
 from genro_asgi.wsx.errors import TytxError
 from genro_asgi.wsx.tytx.plain import INT64_MIN, UINT64_MAX, PlainCopy, to_plain
 from genro_asgi.wsx.tytx.registry import DEFAULT_TYPES, TypeTable
@@ -44,8 +44,9 @@ def encode_text(value: Any, types: TypeTable, careful: Callable[[Any, TypeTable]
         return _encode_copy(value, types, careful)
     typed = 0
 
-    # What it needs it has as defaults: made for every document, it is cheaper so than with cells.
-    def default(item: Any, types: TypeTable = types, writers: dict[type, Any] = types.json_writers) -> Any:
+    # It is made for every document: what it needs it has as defaults, which are cheaper than cells, and annotations
+    # would be evaluated each time.
+    def default(item, types=types, writers=types.json_writers):  # type: ignore[no-untyped-def]
         nonlocal typed
         typed += 1
         kind = type(item)
@@ -62,7 +63,7 @@ def encode_text(value: Any, types: TypeTable, careful: Callable[[Any, TypeTable]
     except TypeError:  # the careful way can do more, or says what is wrong and where
         return _encode_copy(value, types, careful)
     if not typed:
-        if body.rfind(b"::") < 0:  # twice as fast as find
+        if body.find(b"::") < 0:
             return body
     elif body.count(b"::") == typed:
         return body + b"::JS"
@@ -130,7 +131,7 @@ def decode(
     tail = body[-1:]
     if tail == b"}" or tail == b"]":  # plain JSON: nothing to look for
         try:
-            return loads(body) if max_depth is None else loads(body, max_depth=max_depth)
+            return quick_loads(body) if max_depth is None else loads(body, max_depth)
         except JsonError as error:
             raise TytxError(str(error), code="MALFORMED") from None
     if tail == b'"':
