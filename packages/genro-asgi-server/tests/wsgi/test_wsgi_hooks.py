@@ -1,10 +1,12 @@
 """The server's middleware around its WSGI application: what hooks do for handlers they do for it."""
 
 import asyncio
+import gc
 import gzip
 import json
 import logging
 import threading
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -415,6 +417,39 @@ async def test_answers_while_draining_ask_the_connection_to_close(host: Any, sit
     server = await shop(site)
     server.set_draining(True)
     assert (await ask(host, server, "/page")).headers["connection"] == "close"
+    await server.close()
+
+
+@pytest.mark.parametrize("path", ["/page", "/boom"])
+async def test_a_request_leaves_nothing_to_the_collector(host: Any, path: str) -> None:
+    class Mark:
+        pass
+
+    marks: list[Any] = []
+
+    def marked(environ: Any, start_response: Any) -> Any:
+        environ["mark"] = mark = Mark()
+        marks.append(weakref.ref(mark))
+        del mark
+        return Site()(environ, start_response)
+
+    server = await shop(marked, middleware={"cors": True, "logging": True})
+    await ask(host, server, path)
+    marks.clear()
+    gc.collect()
+    gc.disable()
+    try:
+        logging.disable(logging.CRITICAL)
+        await ask(host, server, path)
+        await asyncio.to_thread(int)
+        for _ in range(100):
+            if marks[0]() is None:
+                break
+            await asyncio.sleep(0.01)
+        assert marks[0]() is None
+    finally:
+        logging.disable(logging.NOTSET)
+        gc.enable()
     await server.close()
 
 

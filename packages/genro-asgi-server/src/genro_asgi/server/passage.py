@@ -130,6 +130,7 @@ async def pass_on(server: "AsgiServer", app: ASGIApp, scope: Scope, receive: Rec
         current_request.reset(token)
         if request.extra:
             await server._finish(request, error)
+        error = None  # its traceback knows this frame, and with it the request
 
 
 def _check_head(server: "AsgiServer", scope: Scope) -> None:
