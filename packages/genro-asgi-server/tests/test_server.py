@@ -364,6 +364,12 @@ async def test_a_main_app_that_is_not_there_stops_the_boot() -> None:
             raise AssertionError("it started")
 
 
+async def foreign_echo(scope: Any, receive: Any, send: Any) -> None:
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+
 @pytest.mark.asyncio
 async def test_classic_middleware_goes_around_the_server() -> None:
     class Stamp:
@@ -385,6 +391,16 @@ async def test_classic_middleware_goes_around_the_server() -> None:
         answer = await client.get("/shop/price")
         assert answer.text == "10 EUR"
         assert answer.headers.getlist("x-stamp") == ["inner", "outer"]
+    server.mount("shopping", foreign_echo)
+    server.add_middleware(Stamp, app="/shop", text=b"shop")
+    server.add_middleware(Stamp, app="shopping", text=b"shopping")
+    with pytest.raises(ValueError, match=r"no application 'cellar' is mounted; mount it first\."):
+        server.add_middleware(Stamp, app="cellar", text=b"x")
+    async with AsyncClient(server) as client:
+        for path, last in (("/shop/price", ["shop"]), ("/shop", ["shop"]), ("/shopping/x", ["shopping"]), ("/", [])):
+            assert (await client.get(path)).headers.getlist("x-stamp") == ["inner", "outer", *last]
+    async with AsyncClient(server, root_path="/behind") as client:
+        assert (await client.get("/behind/shop/price")).headers.getlist("x-stamp") == ["inner", "outer", "shop"]
 
 
 @pytest.mark.asyncio

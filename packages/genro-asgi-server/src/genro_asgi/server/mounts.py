@@ -4,10 +4,11 @@ from collections.abc import ItemsView
 from typing import Any
 
 from genro_asgi.exceptions import HTTPException
+from genro_asgi.request import route_path
 from genro_asgi.response import error_response
 from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Mount", "Mounts", "wants_whole_path"]
+__all__ = ["Below", "Mount", "Mounts", "wants_whole_path"]
 
 #: Frameworks that take the prefix off themselves (ASGI, HTTP: PATH_INFO is what `path` has beyond `root_path`).
 _WHOLE_PATH = frozenset({"django", "litestar", "quart", "starlette"})
@@ -98,3 +99,15 @@ class Mounts:
 
     def __len__(self) -> int:
         return len(self._by_prefix)
+
+
+class Below:
+    """Sends what is asked below one mount by way of `around`, and all else to `inner`."""
+
+    def __init__(self, name: str, around: ASGIApp, inner: ASGIApp) -> None:
+        self._prefix = f"/{name}/"
+        self._around, self._inner = around, inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        below = f"{route_path(scope)}/".startswith(self._prefix)
+        await (self._around if below else self._inner)(scope, receive, send)

@@ -37,7 +37,7 @@ from genro_asgi.server.config_checks import plugin_error
 from genro_asgi.server.dispatcher import Dispatcher
 from genro_asgi.server.http_endpoint import HttpEndpoint
 from genro_asgi.server.loader import AppLoader
-from genro_asgi.server.mounts import Mounts
+from genro_asgi.server.mounts import Below, Mounts
 from genro_asgi.server.passage import pass_on
 from genro_asgi.server.pools import ServerPools
 from genro_asgi.server.route_watch import watch
@@ -120,7 +120,6 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self.app_middleware_chains: dict[str, list[Middleware]] = {}
         self.mounts = Mounts()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._classic: list[tuple[Any, dict[str, Any]]] = []
         self._stack: ASGIApp | None = None
         self.app_loader = AppLoader(self.base_dir)
         self.pools = ServerPools(self.config.executors, self.app_loader, self.config.where("executors"))
@@ -257,13 +256,19 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         if hasattr(self, "websockets"):
             self.websockets.wsx.prepare()
 
-    def add_middleware(self, middleware: Any, **options: Any) -> None:
-        """Put a classic ASGI middleware, `middleware(app, **options)`, around the server; the last is outermost."""
-        self._classic.append((middleware, options))
-        stack: ASGIApp = self._inside
-        for cls, cls_options in self._classic:
-            stack = cls(stack, **cls_options)
-        self._stack = stack
+    def add_middleware(self, middleware: Any, app: str | None = None, **options: Any) -> None:
+        """Put a classic ASGI middleware, `middleware(app, **options)`, around the server; the last is outermost.
+
+        app: the mount it is for, when it is not for all; ValueError when nothing is mounted there
+        """
+        inner: ASGIApp = self._stack or self._inside
+        around: ASGIApp = middleware(inner, **options)
+        if app is not None:
+            name = app.strip("/")
+            if name not in self.apps and name not in self.mounts:
+                raise ValueError(f"add_middleware: no application {app!r} is mounted; mount it first.")
+            around = Below(name, around, inner)
+        self._stack = around
         self._straight = None
 
     # -- the ASGI application
