@@ -297,6 +297,7 @@ class HttpEndpoint:
             reset_current(token)
             if request.extra:
                 await self._finish(request, error)
+            error = None  # its traceback knows this frame, and with it the request and its body
 
     def _learn(self, names: tuple[bytes, ...]) -> "HeadProfile":
         """The profile of a combination of header names; clients send the same one again and again."""

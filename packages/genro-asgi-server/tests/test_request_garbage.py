@@ -1,0 +1,64 @@
+"""Requests that end badly leave nothing to the garbage collector: their bodies may be large."""
+
+import gc
+import logging
+import weakref
+from typing import Any
+
+import pytest
+from genro_routes import route
+
+from genro_asgi.exceptions import HTTPException
+from genro_asgi.request import BaseRequest
+from genro_asgi.server.server import AsgiServer
+from genro_asgi.testing import AsyncClient
+
+pytestmark = pytest.mark.asyncio
+
+
+class Mark:
+    """What a handler holds."""
+
+
+class Site(AsgiServer):
+    marks: list[Any]
+
+    def marked(self) -> Mark:
+        mark = Mark()
+        self.marks.append(weakref.ref(mark))
+        return mark
+
+    @route()
+    async def well(self) -> str:
+        mark = self.marked()
+        return type(mark).__name__
+
+    @route()
+    async def crash(self) -> str:
+        mark = self.marked()
+        raise ValueError(mark)
+
+    @route()
+    async def refuse(self, request: BaseRequest) -> str:
+        mark = self.marked()
+        request.add_cleanup(lambda: None)
+        raise HTTPException(418, str(mark))
+
+
+@pytest.mark.parametrize(("path", "status"), [("/well", 200), ("/crash", 500), ("/refuse", 418)])
+async def test_nothing_is_left(path: str, status: int) -> None:
+    server = Site()
+    async with AsyncClient(server) as client:
+        for collects in (True, False):
+            server.marks = []
+            logging.disable(logging.CRITICAL)
+            if not collects:
+                gc.disable()
+            try:
+                assert (await client.get(path)).status_code == status
+                left = [mark for mark in server.marks if mark() is not None]
+            finally:
+                gc.enable()
+                logging.disable(logging.NOTSET)
+            gc.collect()
+    assert (len(server.marks), left) == (1, [])
