@@ -1,4 +1,4 @@
-"""The site whose connections are cut: it counts what it has run; `python wsx_lossy.py` prints its URL."""
+"""The site whose connections are cut, and that calls itself; `python wsx_lossy.py` prints its URL."""
 
 import asyncio
 import json
@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
-from genro_asgi import AsgiServer, MsgRequest, route
+from genro_asgi import AsgiServer, BaseRequest, MsgRequest, route
+from genro_asgi.wsx.client import connect
+from genro_asgi.wsx.sync_client import connect as connect_blocking
 
 RAN: Counter[str] = Counter()
+LATER: list[Any] = []
 
 
 class Lossy(AsgiServer):
@@ -37,6 +40,45 @@ class Lossy(AsgiServer):
     @route(methods="POST")
     async def tell(self, body_data: Any) -> int:
         return await self.publish("/news", body_data)
+
+    @route(methods="GET")
+    async def budget(self, request: BaseRequest) -> Any:
+        """The timeout its caller has set."""
+        return request.message.fields.get("timeout") if isinstance(request, MsgRequest) else None
+
+    @route(methods="GET")
+    async def relay(self, timeout: float | None = None) -> list[Any]:  # noqa: ASYNC109 (it is that of the call)
+        """What a call is given that is made here, and a stream."""
+        assert self.url is not None
+        async with connect(self.url) as wsx:
+            stream = wsx.stream("/budget", timeout=timeout)
+            return [await wsx.get("/budget", timeout=timeout), await anext(stream)]
+
+    @route(methods="GET")
+    def relay_from_a_thread(self) -> Any:
+        assert self.url is not None
+        with connect_blocking(self.url) as wsx:
+            return wsx.get("/budget")
+
+    @route(methods="GET", timeout=5)
+    async def hurry(self) -> list[Any]:
+        return await self.relay()
+
+    @route(methods="POST")
+    async def later(self) -> None:
+        """Have the call made when this one is over."""
+        self.spawn(self._after())
+
+    async def _after(self) -> None:
+        while len(self.request_registry):
+            await asyncio.sleep(0.01)
+        assert self.url is not None
+        async with connect(self.url) as wsx:
+            LATER.append(await wsx.get("/budget"))
+
+    @route(methods="GET")
+    async def found_later(self) -> list[Any]:
+        return LATER
 
     @route(methods="GET")
     async def ran(self) -> dict[str, int]:

@@ -455,3 +455,39 @@ async def test_large_messages() -> None:
         text = "x" * 900_000
         answers = await asyncio.gather(*(wsx.post("/echo", text) for _ in range(10)))
         assert [len(answer["data"]) for answer in answers] == [900_000] * 10
+
+
+@pytest.mark.asyncio
+async def test_calls_made_for_a_call_have_no_more_time() -> None:
+    """The server asks the client, which asks the server again: the time is that of the first."""
+    async with both() as (made, wsx):
+        seen: list[int | None] = []
+        made.handlers["/budget"] = lambda call: seen.append(call.fields.get("timeout"))
+
+        async def ask(call: Incoming) -> None:
+            await wsx.get("/budget")
+            await wsx.get("/budget", timeout=0.5)
+
+        wsx.handle("/ask", ask)
+        await wsx.get("/budget")
+        asked = made.connections[0].call("POST", "/ask", None, timeout=3000)
+        async with asyncio.timeout(10):
+            while not asked.done:
+                await asyncio.sleep(0.01)
+        assert asked.error is None
+        assert seen[0] is None
+        assert seen[1] is not None
+        assert 1000 < seen[1] <= 3000
+        assert seen[2] == 500
+
+
+@pytest.mark.asyncio
+async def test_no_call_is_made_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with both() as (made, wsx):
+        monkeypatch.setattr("genro_asgi.wsx.client.time_left", lambda: 0.0)
+        with pytest.raises(WsxCallError) as error:
+            await wsx.get("/note")
+        assert (error.value.status, error.value.code, error.value.retry) == (504, "DEADLINE", True)
+        with pytest.raises(WsxCallError):
+            await anext(wsx.stream("/count", {"n": 1}))
+        assert made.seen == [None]

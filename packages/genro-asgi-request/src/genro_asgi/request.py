@@ -13,7 +13,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from contextvars import ContextVar
-from time import time
+from math import inf
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from genro_asgi.base_response import Response
@@ -28,6 +29,7 @@ from genro_asgi.body import (
     too_large,
     tytx_transport,
 )
+from genro_asgi.budget import add_source
 from genro_asgi.connection import HTTPConnection
 from genro_asgi.datastructures.address import Address
 from genro_asgi.datastructures.cookies import parse_cookies
@@ -233,6 +235,12 @@ class BaseRequest(ABC):
     def age(self) -> float:
         """Seconds since the request was created."""
         return time() - self.created_at
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the handler is cancelled because its time is over; None when it may take any time."""
+        timer: asyncio.TimerHandle | None = getattr(self, "timer", None)
+        return None if timer is None else max(timer.when() - monotonic(), 0.0)
 
     @property
     def ctx(self) -> Any:
@@ -622,6 +630,14 @@ class HttpRequest(BaseRequest):
             self.task.cancel()
 
     @property
+    def time_left(self) -> float | None:
+        """Seconds until the handler is cancelled because its time is over; None when it may take any time."""
+        limit = self.limits.handler_timeout
+        if self.timer is not None or limit is None or self.phase != "handler":
+            return super().time_left
+        return max(limit - self.age, 0.0)
+
+    @property
     def has_deadline(self) -> bool:
         """Whether the client said how long it waits."""
         return b"x-request-timeout" in self.header_map
@@ -907,6 +923,14 @@ class MsgRequest(BaseRequest):
         """HTTPUnsupportedMediaType: messages bring no forms."""
         raise HTTPUnsupportedMediaType("A form can be sent over HTTP only.")
 
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the handler is cancelled because its time is over; None when it may take any time."""
+        ends = getattr(self._parsed, "deadline", None)
+        of_route = super().time_left
+        of_message = None if ends is None or ends == inf else max(ends - monotonic(), 0.0)
+        return of_message if of_route is None else of_route if of_message is None else min(of_route, of_message)
+
     def may_have_body(self) -> bool:
         """Whether the data have to be looked at, which are here already: where the route limits them."""
         return self.endpoint is not None and self.endpoint.max_body is not None
@@ -951,6 +975,17 @@ class MsgRequest(BaseRequest):
 
 
 WsRequest = MsgRequest
+
+
+def _time_left() -> float | None:
+    """What is left to the request that is being answered; what runs on after it has no limit."""
+    request = current_request.get()
+    if request is None or request.server is None or request not in request.server.request_registry.live:
+        return None
+    return request.time_left
+
+
+add_source(_time_left)
 
 REQUEST_FACTORIES: dict[str, type[BaseRequest]] = {"http": HttpRequest, "websocket": MsgRequest}
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any, Literal, Self
 
+from genro_asgi.budget import time_left
 from genro_asgi.limits import Limits
 from genro_asgi.wsx.codec import as_message
 from genro_asgi.wsx.connection import Connection, Handler
@@ -266,10 +267,11 @@ class Client:
     ) -> Response:
         """The whole answer, with status and headers; `timeout` is seconds.
 
-        The server has that time from when the call reaches it; one second later it is given up here. A call the server
-        refused unrun because it goes away is made again on the next connection. Cancelling the task cancels the call.
+        The server has that time from when the call reaches it; one second later it is given up here. In a handler it is
+        at most what is left to that. A call the server refused unrun because it goes away is made again on the next
+        connection. Cancelling the task cancels the call.
         """
-        timeout = self.timeout if timeout is None else timeout
+        timeout = _within_budget(self.timeout if timeout is None else timeout)
         given_up = None if timeout is None else monotonic() + timeout
         streamed = hasattr(data, "__aiter__")
         while True:
@@ -309,6 +311,7 @@ class Client:
         iteration cancels the call (with contextlib.aclosing() at once).
         """
         streamed = hasattr(data, "__aiter__")
+        timeout = _within_budget(timeout)
         connection = await self._usable(timeout)
         outgoing = connection.call(
             method or ("GET" if data is None else "POST"),
@@ -427,6 +430,15 @@ async def _stopped(pump: asyncio.Task[None] | None) -> None:
         pump.cancel()
         with suppress(asyncio.CancelledError):
             await pump
+
+
+def _within_budget(timeout: float | None) -> float | None:
+    left = time_left()
+    if left is None:
+        return timeout
+    if left <= 0:
+        raise WsxCallError(504, "no time is left for the call", retry=True)
+    return left if timeout is None else min(timeout, left)
 
 
 def _milliseconds(timeout: float | None) -> int | None:

@@ -5,9 +5,12 @@ import inspect
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from logging import getLogger
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from genro_asgi.budget import add_source
 from genro_asgi.wsx.batch import join_frames
 from genro_asgi.wsx.errors import TytxError, WsxCallError, WsxError
 from genro_asgi.wsx.incoming import Incoming
@@ -26,6 +29,17 @@ __all__ = ["Connection", "Handler"]
 Handler = Callable[[Incoming], Any]
 
 _log = getLogger("genro_asgi.wsx")
+
+#: The call that is being answered here.
+_running: ContextVar[Incoming | None] = ContextVar("genro_asgi_wsx_running", default=None)
+
+
+def _time_left() -> float | None:
+    call = _running.get()
+    return None if call is None or not call.open else call.remaining(monotonic())
+
+
+add_source(_time_left)
 
 #: How a connection ends that was lost and not closed: without a close, or because a ping was not answered.
 _LOST = (1006, 1011)
@@ -190,6 +204,7 @@ class Connection:
             self._start(call)
 
     async def _run(self, call: Incoming) -> None:
+        _running.set(call)
         self.session.tell(await self._answer(call))
 
     async def _answer(self, call: Incoming) -> Frame | None:
