@@ -354,10 +354,12 @@ async def test_a_limit_below_what_was_read_already() -> None:
         await request.body()
         return await call_next(request)  # type: ignore[no-any-return]
 
-    inside = BaseHTTPMiddleware(RequestBodyLimitMiddleware(reading, 5), dispatch=dispatch)
+    inside = ServerErrorMiddleware(BaseHTTPMiddleware(RequestBodyLimitMiddleware(reading, 5), dispatch=dispatch))
     async with client(RequestBodyLimitMiddleware(inside, 10)) as asking:
         assert (await asking.post("/", content=b"x" * 5)).text == "5"
-        assert (await asking.post("/", content=b"x" * 6)).status_code == 413
+        for length in (6, 11):
+            refused = await asking.post("/", content=b"x" * length)
+            assert (refused.status_code, refused.text) == (413, "Content Too Large")
 
 
 @pytest.mark.asyncio

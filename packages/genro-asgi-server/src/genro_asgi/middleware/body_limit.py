@@ -5,15 +5,15 @@ from genro_asgi.exceptions import ClientDisconnect, HTTPContentTooLarge
 from genro_asgi.response import plain_error
 from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["MAX_BODY_SIZE_SCOPE_KEY", "RequestBodyLimitMiddleware"]
+__all__ = ["MAX_BODY_SIZE_SCOPE_KEY", "BodyTooLarge", "RequestBodyLimitMiddleware"]
 
 #: Where the scope says how many bytes the body may have.
 MAX_BODY_SIZE_SCOPE_KEY = "genro_asgi.max_body_size"
 _COUNTER_KEY = "genro_asgi.body_counter"
 
 
-class _TooLarge(HTTPContentTooLarge):
-    """Raised by a counter, and answered by the middleware that made it."""
+class BodyTooLarge(HTTPContentTooLarge):
+    """413, out of the application's `receive`; the outermost limit answers it unless somebody did before."""
 
 
 class RequestBodyLimitMiddleware:
@@ -56,13 +56,13 @@ class _Counter:
     def check(self, size: int) -> None:
         """413 when `size` bytes are too many."""
         if size > self.limit:
-            raise _TooLarge
+            raise BodyTooLarge
 
     async def run(self, app: ASGIApp, below: Scope) -> None:
         """Run the application, and answer for it when it did not stand the end of its body."""
         try:
             await app(below, self.receive, self.send)
-        except _TooLarge:
+        except BodyTooLarge:
             if self._started:
                 raise
             await self._refuse()

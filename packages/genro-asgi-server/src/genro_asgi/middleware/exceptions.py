@@ -9,6 +9,7 @@ from typing import Any
 from genro_asgi.background import is_async_callable
 from genro_asgi.exceptions import HTTPException, WebSocketException
 from genro_asgi.executors.threadpool import run_in_threadpool
+from genro_asgi.middleware.body_limit import BodyTooLarge
 from genro_asgi.request import Request
 from genro_asgi.response import HTMLResponse, PlainTextResponse, Response, plain_error
 from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
@@ -118,6 +119,8 @@ class ServerErrorMiddleware:
         noticing = _Noticing(send)
         try:
             await self.app(scope, receive, noticing)
+        except BodyTooLarge:
+            raise  # no error of the application: the limit around us has the answer
         except Exception as exc:
             # A handler is told in any case: it may keep a record.
             response = await self._response(Request(scope, receive, send), exc)
