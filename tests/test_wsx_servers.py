@@ -310,6 +310,26 @@ def test_the_heartbeat_finds_silent_clients(new_site: Callable[..., Site]) -> No
         assert call(answering, "/echo", 1)["data"] == 1
 
 
+@pytest.mark.parametrize("path", ["/", "/raw"])
+def test_there_are_only_so_many_sockets(new_site: Callable[..., Site], path: str) -> None:
+    site = new_site(limits={"ws_connections": 2})
+    with site.wsx("/raw"):
+        with site.wsx() as wsx:
+            assert call(wsx, "/echo", 1)["data"] == 1
+            with pytest.raises(InvalidStatus) as refused, site.wsx(path):
+                pass
+            assert refused.value.response.status_code == 503
+            told = json.loads(refused.value.response.body)
+            assert (told["code"], told["retry"]) == ("OVERLOADED", True)
+
+        def again() -> bool:
+            with contextlib.suppress(InvalidStatus), site.wsx(path):
+                return True
+            return False
+
+        site.until(again)
+
+
 def test_compression_where_it_is_switched_on(new_site: Callable[..., Site]) -> None:
     site = new_site(websocket={"compression": True})
     with site.wsx(compression="deflate") as wsx:

@@ -23,6 +23,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "body_timeout": 60.0,
         "handler_timeout": 60.0,
         "max_request_timeout": 300.0,
+        "ws_connections": 10_000,
         "ws_message": 1024 * 1024,
         "ws_in_flight": 64,
         "ws_streams": 256,

@@ -891,3 +891,26 @@ async def test_draining_says_goodbye_and_lets_calls_end() -> None:
                 pass
         assert denied.value.status_code == 503
     assert server.ended == ["finish", "wait"]
+
+
+@pytest.mark.parametrize("path", ["/", "/raw", "/raw_refuses", "/raw_staff"])
+@pytest.mark.asyncio
+async def test_sockets_are_bounded_and_their_places_are_free_again(path: str) -> None:
+    server = make(limits={"ws_connections": 1})
+    async with connected(server):
+        with pytest.raises(WebSocketDenied) as denied:
+            async with connected(server, path):
+                pass
+        assert denied.value.status_code == 503
+    # A handshake that is refused for what it is takes no place either.
+    for target, status in (("/raw_refuses", 409), ("/raw_staff", 401)):
+        with pytest.raises(WebSocketDenied) as denied:
+            async with connected(server, target):
+                pass
+        assert denied.value.status_code == status
+    await until(lambda: server.websockets.sockets == 0)
+    async with connected(server, "/raw") as wsx:
+        await wsx.socket.send_text("hi")
+        assert await wsx.socket.receive_text() == "x:hi"
+        assert server.websockets.sockets == 1
+    await until(lambda: server.websockets.sockets == 0)

@@ -59,6 +59,8 @@ class Limits:
     #: Seconds a client may ask for with x-request-timeout; more is cut down to this.
     max_request_timeout: float = 300.0
 
+    #: WebSockets open at once in one process, raw ones and WSX together (503).
+    ws_connections: int = 10_000
     #: Bytes of one WebSocket message (close code 1009).
     ws_message: int = _MIB
     #: WSX calls of one connection being answered at once; beyond that its socket is not read.

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from genro_asgi.exceptions import HTTPException, WebSocketDisconnect
+from genro_asgi.exceptions import HTTPException, HTTPServiceUnavailable, WebSocketDisconnect
 from genro_asgi.request import route_path
 from genro_asgi.server.handshake import Handshakes, deny
 from genro_asgi.server.raw_socket import RawSockets
@@ -25,9 +25,23 @@ class WebSocketEndpoint:
         self.handshakes = Handshakes(server, server.config.websocket.origins)
         self.raw = RawSockets(server)
         self.wsx = WsxHandler(server)
+        #: Sockets that are open or being opened, and how many that may be.
+        self.sockets = 0
+        self._most = server.limits.ws_connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
+        if self.sockets >= self._most:
+            full = HTTPServiceUnavailable("As many sockets are open as may be.", code="OVERLOADED", retry=True)
+            await self._refuse(websocket, full)
+            return
+        self.sockets += 1
+        try:
+            await self._serve(scope, websocket)
+        finally:
+            self.sockets -= 1
+
+    async def _serve(self, scope: Scope, websocket: WebSocket) -> None:
         try:
             auth = await self.handshakes.check(scope)
         except HTTPException as error:
