@@ -1,5 +1,6 @@
 """Requests that end badly leave nothing to the garbage collector: their bodies may be large."""
 
+import asyncio
 import gc
 import logging
 import weakref
@@ -44,8 +45,14 @@ class Site(AsgiServer):
         request.add_cleanup(lambda: None)
         raise HTTPException(418, str(mark))
 
+    @route()
+    async def late(self) -> str:
+        mark = self.marked()
+        await asyncio.sleep(0)
+        raise PermissionError(str(mark))
 
-@pytest.mark.parametrize(("path", "status"), [("/well", 200), ("/crash", 500), ("/refuse", 418)])
+
+@pytest.mark.parametrize(("path", "status"), [("/well", 200), ("/late", 403), ("/crash", 500), ("/refuse", 418)])
 async def test_nothing_is_left(path: str, status: int) -> None:
     server = Site()
     async with AsyncClient(server) as client:
@@ -62,3 +69,25 @@ async def test_nothing_is_left(path: str, status: int) -> None:
                 logging.disable(logging.NOTSET)
             gc.collect()
     assert (len(server.marks), left) == (1, [])
+
+
+@pytest.mark.parametrize("path", ["/well", "/crash", "/refuse", "/late"])
+async def test_nothing_is_left_of_a_message(path: str) -> None:
+    server = Site()
+    async with AsyncClient(server) as client, client.websocket("/") as socket:
+        for collects in (True, False):
+            server.marks = []
+            logging.disable(logging.CRITICAL)
+            if not collects:
+                gc.disable()
+            try:
+                await socket.send_text(f'WSX://{{"id": "1", "method": "GET", "path": "{path}"}}')
+                await socket.receive_text()
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                left = [mark for mark in server.marks if mark() is not None]
+            finally:
+                gc.enable()
+                logging.disable(logging.NOTSET)
+            gc.collect()
+        assert (len(server.marks), left) == (1, [])

@@ -76,6 +76,7 @@ class RawSockets:
             registry.unregister(request)
             if request.extra:
                 await self.server.ws_dispatcher.clean_up(request, error)
+            error = None  # its traceback knows this frame, and with it the request
 
     async def _call(self, request: SocketRequest, endpoint: Endpoint, args: tuple[str, ...], socket: WebSocket) -> None:
         dispatcher = self.server.ws_dispatcher

@@ -253,6 +253,7 @@ class WsxCalls:
             if request.extra:
                 await self._finish(request, error)
             self._over(call)
+            error = None  # its traceback knows this frame, and with it the message
 
     def _over(self, call: Incoming) -> None:
         if call.holds_slot:
@@ -397,7 +398,10 @@ class WsxCalls:
 
 
 async def _raise(error: BaseException) -> Any:
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # its traceback knows this frame
 
 
 async def _give(value: Any) -> Any:
