@@ -185,6 +185,26 @@ async def test_frames_against_the_rules_close_as_the_library_says(data: bytes, c
 
 
 @pytest.mark.asyncio
+async def test_who_is_busy_together_is_written_to_together() -> None:
+    pairs = [await opened() for _ in range(3)]
+    for protocol, _, _ in pairs:
+        protocol.attach(lambda is_text, payload, protocol=protocol: protocol.write_frame(payload, is_text) or True)
+    (first, wire, _), others = pairs[0], pairs[1:]
+    for turn in (1, 2):
+        for _ in range(2):  # alone: each answer leaves at once
+            first.data_received(frame(b"a"))
+        assert wire.written == b"\x81\x01a" * 2 * turn
+    for protocol, _, _ in [*others, *others]:
+        protocol.data_received(frame(b"b"))
+    assert [other.writes for _, other, _ in others] == [0, 0]
+    others[1][0].connection_lost(None)
+    await settle()
+    assert others[0][1].written == b"\x81\x01b" * 2
+    assert [other.writes for _, other, _ in others] == [1, 0]
+    assert wire.writes == 4
+
+
+@pytest.mark.asyncio
 async def test_what_is_said_in_one_turn_is_one_write() -> None:
     protocol, wire, _ = await opened()
 
