@@ -43,6 +43,8 @@ class _User:
         password = options.get("password")
         if not isinstance(password, str) or not password:
             raise ConfigError(f"auth.basic.{name}: password is missing; give a password or its scrypt$ hash.")
+        if ":" in name:
+            raise ConfigError(f"auth.basic.{name}: a name with a colon cannot be sent (RFC 7617); choose another.")
         self.name, self.tags, self._key = name, tag_list(options.get("tags")), key
         self._parameters = _parse_hash(name, password) if password.startswith("scrypt$") else None
         self._digest = b"" if self._parameters else hmac.digest(key, password.encode(), "sha256")
@@ -89,7 +91,11 @@ class BasicAuthMixin:
             if not isinstance(token, str) or not token:
                 raise ConfigError(f"auth.bearer.{name}: token is missing; give a token string.")
             info = {"tags": tag_list(options.get("tags")), "identity": str(name), "backend": f"bearer:{name}"}
-            self._tokens[self._digest(token.encode())] = info
+            known = self._tokens.setdefault(self._digest(token.encode()), info)
+            if known is not info:
+                raise ConfigError(
+                    f"auth.bearer.{name}: its token is that of {known['identity']}, too; give it another."
+                )
 
     def _digest(self, secret: bytes) -> bytes:
         return hmac.digest(self._auth_key, secret, "sha256")

@@ -180,6 +180,16 @@ def _executors(where: Where, value: Any) -> dict[str, dict[str, Any]]:
 UNREAD_SECTIONS = ("databases", "metrics", "nats", "otel", "session", "storage")
 UNREAD_KEYS = ("auth.jwt", "auth.api_keys", "auth.users", "logging.slow_ms")
 
+
+def _origins(where: Where, value: Any) -> list[str]:
+    """Origins as browsers send them; one without its scheme would never be met."""
+    found = texts(where, value)
+    for origin in found:
+        if origin not in ("*", "null") and "://" not in origin:
+            raise where.error(origin, "origins with their scheme, such as https://www.example.com, or *")
+    return found
+
+
 _CONTACT = record({"name": text, "url": text, "email": text})
 _LICENSE = record({"name": text, "identifier": text, "url": text})
 
@@ -226,7 +236,7 @@ SECTIONS: dict[str, Check] = {
         }
     ),
     "websocket": record(
-        {"origins": texts, "max_in_flight": integer(1), "heartbeat": number(0, "seconds"), "compression": switch}
+        {"origins": _origins, "max_in_flight": integer(1), "heartbeat": number(0, "seconds"), "compression": switch}
     ),
     "logging": record(
         {

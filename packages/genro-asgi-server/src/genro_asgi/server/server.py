@@ -141,7 +141,10 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     def _configure_auth(self) -> None:
         auth = self.config.auth
         self.default_deny = bool(auth.default_deny)
-        self.configure_auth(basic=auth.basic, bearer=auth.bearer)
+        try:
+            self.configure_auth(basic=auth.basic, bearer=auth.bearer)
+        except ConfigError as error:
+            raise ConfigError(f"{self.config.where('auth').removesuffix('auth')}{error}") from error
         # An authenticate() of one's own may look anywhere for credentials; ours looks at one header.
         self.always_authenticate = type(self).authenticate is not BasicAuthMixin.authenticate
 
@@ -168,8 +171,9 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
                 continue
             try:
                 made.append(known[name](server=self, **options))
-            except TypeError as error:
-                raise ConfigError(f"{self.config.where(key)}.{name}: {error}.") from error
+            except Exception as error:
+                said = str(error).removeprefix(f"middleware {name}: ").removesuffix(".")
+                raise ConfigError(f"{self.config.where(key)}.{name}: {said}.") from error
         return made
 
     def _add_app_middleware(self, name: str, chosen: Mapping[str, Any] | None) -> None:
