@@ -341,6 +341,34 @@ async def test_a_body_that_a_hook_has_read(host: Any, site: Site, how: str) -> N
     await server.close()
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/read", "/stream"])
+async def test_a_hook_that_takes_its_time(host: Any, site: Site, method: str, path: str) -> None:
+    """The server watches for the client meanwhile, so what comes is read by somebody else."""
+
+    async def before(request: Any) -> None:
+        if method == "POST":
+            await request.load_body()
+        while request.watcher is None:
+            await asyncio.sleep(0.01)
+
+    server = await shop(site)
+    with_hook(server, before=before)
+    client = host.client(path=path, method=method, headers=[(b"content-length", b"3")] if method == "POST" else [])
+    client.feed(b"one" if method == "POST" else b"")
+    task = asyncio.ensure_future(host.run(server, client))
+    if path == "/read":
+        await asyncio.wait_for(task, 10)
+        assert (client.status, client.body, client.complete) == (200, b"one" if method == "POST" else b"", True)
+    else:
+        await client.until(lambda: len(client.sent) > 3)
+        client.leave()
+        await asyncio.wait_for(task, 10)
+        assert await asyncio.to_thread(site.closed.wait, 10)
+        assert not client.complete
+    await server.close()
+
+
 async def test_the_request_is_listed_and_current(host: Any, site: Site) -> None:
     server = await shop(site)
     listed: list[Any] = []
