@@ -447,13 +447,20 @@ async def test_a_client_that_leaves_stops_the_file(big: Path, exchange: Any) -> 
 async def test_a_send_that_fails_is_a_client_that_left(
     when: int, big: Path, exchange: Any, open_files: Callable[[], set[str]]
 ) -> None:
+    error = OSError("gone")
+
     def fail(message: dict[str, Any]) -> None:
         if len(here.sent) == when:
-            raise OSError("gone")
+            raise error
 
     here = exchange(on_send=fail, asgi={"spec_version": "2.4"})
     with pytest.raises(ClientDisconnect, match="The client left before the answer was complete"):
+        await FileResponse(big).respond(here.scope, here.send)
+    # Alone it lets through what the server said.
+    here = exchange(on_send=fail, asgi={"spec_version": "2.4"})
+    with pytest.raises(OSError, match="gone") as caught:
         await here.run(FileResponse(big))
+    assert (caught.value, caught.value.__context__) == (error, None)
     assert str(big) not in open_files()
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from genro_asgi.datastructures.headers import MutableHeaders, encode_header
 from genro_asgi.delivery import Runner, run_while_connected, send_tells
-from genro_asgi.exceptions import HTTPException, problem, status_phrase
+from genro_asgi.exceptions import ClientDisconnect, HTTPException, problem, status_phrase
 from genro_asgi.jsoncodec import dumps
 from genro_asgi.rendering import JSON, HeaderPair, content_type_pair, encode, encode_text, encoder_for, length_pair
 from genro_asgi.set_cookie import SameSite, cookie_text
@@ -59,6 +59,8 @@ class Response:
     charset: str = "utf-8"
     #: Whether the body comes piece by piece, through `respond`.
     is_streamed: ClassVar[bool] = False
+    #: Whether a `send` that fails is a ClientDisconnect for who awaits the response itself, as in Starlette.
+    names_disconnect: ClassVar[bool] = False
     #: Whether a subclass brought a `__call__` of its own, which then does the sending.
     is_foreign: ClassVar[bool] = False
     #: Whether the client has been told the status.
@@ -217,6 +219,7 @@ class Response:
         await send({"type": piece, "body": b"" if is_head(scope) else body})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error: BaseException | None = None
         try:
             # On its own, without a server around it, the response watches for the client itself.
             if self.is_streamed and not send_tells(scope):
@@ -227,6 +230,15 @@ class Response:
             if self.started:
                 raise
             await plain_error(refusal).respond(scope, send)
+        except ClientDisconnect as gone:
+            error = gone.__cause__
+            if self.names_disconnect or error is None:
+                raise
+        if error is not None:
+            try:
+                raise error  # servers know the one they raised themselves, and keep quiet about it
+            finally:
+                del error
         if self.background is not None:
             await self.background()
 

@@ -23,6 +23,7 @@ class StreamingResponse(Response):
     """
 
     is_streamed = True
+    names_disconnect = True
     gathers = False
 
     def __init__(
