@@ -459,6 +459,29 @@ def test_the_places_of_the_server_itself_cannot_be_taken() -> None:
         Taker()
 
 
+@pytest.mark.asyncio
+async def test_a_client_that_leaves_a_mounted_application_is_no_error() -> None:
+    from genro_asgi.request import Request
+    from genro_asgi.response import StreamingResponse
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/up":
+            await Request(scope, receive).body()
+        await StreamingResponse([b"x"] * 3)(scope, receive, send)
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise OSError("gone")
+
+    server = make()
+    server.mount("m", app)
+    for path in ("/m/up", "/m/down"):
+        scope = {"type": "http", "method": "GET", "path": path, "headers": [], "asgi": {"spec_version": "2.4"}}
+        await server(scope, receive, send)
+
+
 def test_a_mount_never_changes_the_scope_of_the_caller() -> None:
     from genro_asgi.server.mounts import Mount
 

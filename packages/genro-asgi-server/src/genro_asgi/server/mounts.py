@@ -3,7 +3,7 @@
 from collections.abc import ItemsView
 from typing import Any
 
-from genro_asgi.exceptions import HTTPException
+from genro_asgi.exceptions import ClientDisconnect, HTTPException
 from genro_asgi.request import route_path
 from genro_asgi.response import error_response
 from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,6 +40,8 @@ class Mount:
             if started or scope["type"] != "http":
                 raise
             await error_response(error).respond(below, send)
+        except ClientDisconnect:
+            return  # nobody is there to be answered, and nothing went wrong
 
     def scope_below(self, scope: Scope) -> Scope:
         """A copy of the scope as the application sees it: the prefix moved from `path` to `root_path`.
