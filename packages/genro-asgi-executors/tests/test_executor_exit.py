@@ -15,7 +15,8 @@ from typing import Any
 import offload_jobs as jobs
 import pytest
 
-from genro_asgi.executors import LocalExecutor, WorkerDiedError
+from genro_asgi.executors import LocalExecutor, WorkerDiedError, process
+from genro_asgi.executors.process import WorkerProcess
 
 Make = Callable[..., LocalExecutor]
 
@@ -23,7 +24,9 @@ ENDS = """
 import asyncio, os, signal, sys
 sys.path.insert(0, {jobs!r})
 import offload_jobs as jobs
-from genro_asgi.executors import LocalExecutor
+from genro_asgi.executors import LocalExecutor, process
+
+process.PATIENCE = 20.0  # on a busy machine
 
 async def main():
     pool = LocalExecutor("p", max_workers=2)
@@ -82,6 +85,30 @@ def test_a_pool_that_is_forgotten_with_its_loop(no_leak: None) -> None:
     pids = asyncio.run(use())
     gc.collect()
     assert not any(map(alive, pids))
+
+
+def test_the_end_of_a_program(no_leak: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen from the inside: one process is free, one is busy, and one is gone already."""
+    monkeypatch.setattr(process, "PATIENCE", 20.0)
+    free, busy, gone = workers = [WorkerProcess(lambda *_: None, lambda _: None) for _ in range(3)]
+    free.ready = True
+    gone.ready = True
+    gone.see_off(0.0)
+    gone._bury()
+    process._end_all()
+    assert [worker.gone for worker in workers] == [True] * 3
+    assert [worker._process.returncode for worker in (busy, gone)] == [-signal.SIGKILL] * 2
+    assert free._process.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="somebody else buries it otherwise")
+def test_a_copy_of_a_process_is_only_closed(no_leak: None) -> None:
+    worker = WorkerProcess(lambda *_: None, lambda _: None)
+    worker.disown()
+    assert alive(worker.pid)
+    os.kill(worker.pid, signal.SIGKILL)
+    os.waitpid(worker.pid, 0)
+    assert worker.gone
 
 
 @pytest.mark.asyncio

@@ -110,7 +110,9 @@ def test_what_was_located_can_be_imported(tmp_path: Path, monkeypatch: pytest.Mo
     places: Any = [("located_space", None, [str(tmp_path)]), ("located_space.inner", str(tmp_path / "inner.py"), None)]
     make, args = Located("located_space.inner:value", places).__reduce__()
     assert make is locate
-    assert locate(*args) == "located_space.inner:value"
+    for _ in range(2):
+        assert locate(*args) == "located_space.inner:value"
+    assert len([finder for finder in sys.meta_path if type(finder).__module__ == locate.__module__]) == 1
     assert importlib.import_module("located_space.inner").value == 3
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("located_space.other")

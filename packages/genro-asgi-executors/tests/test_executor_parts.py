@@ -17,7 +17,7 @@ from genro_asgi.executors import ExecutorError, reference, wire, worker
 from genro_asgi.executors.backlog import MAX_LEVELS, Backlog
 from genro_asgi.executors.crew import Crew
 from genro_asgi.executors.errors import RemoteTraceback, describe
-from genro_asgi.executors.failures import remote_error
+from genro_asgi.executors.failures import failure, remote_error
 from genro_asgi.executors.job import CallOptions
 from genro_asgi.executors.metrics import BOUNDS, Histogram, Tally
 from genro_asgi.executors.progress import here
@@ -51,6 +51,20 @@ def test_a_channel_gives_one_frame_at_a_time(sent: list[tuple[int, bytes]]) -> N
         while (frame := reader.receive()) is not None:
             received.append(frame)
     assert received == sent
+
+
+def test_a_large_frame_is_sent_without_a_copy() -> None:
+    class Sink:
+        def __init__(self) -> None:
+            self.sent: list[bytes] = []
+
+        def sendall(self, data: bytes) -> None:
+            self.sent.append(data)
+
+    sink, payload = Sink(), bytes(wire.CHUNK + 1)
+    wire.Channel(cast("Any", sink)).send(wire.RESULT, payload)
+    assert b"".join(sink.sent) == wire.frame(wire.RESULT, payload)
+    assert sink.sent[-1] is payload
 
 
 class Holder:
@@ -167,12 +181,27 @@ def test_tallies_add_up() -> None:
 def test_names_of_functions_in_texts() -> None:
     assert describe(jobs.add) == "offload_jobs.add"
     assert describe(3) == "3"
+    script = type("script", (), {"__module__": "__mp_main__"})
+    assert describe(script) == "__main__.script"
 
 
 def test_an_exception_that_cannot_be_rebuilt() -> None:
     error = remote_error(b"garbage", jobs.add)
     assert isinstance(error, ExecutorError)
     assert str(error).startswith("offload_jobs.add raised an exception that cannot be rebuilt on this side: ")
+
+
+@pytest.mark.parametrize("name", ["Picky", "Wordy", "Keyed", "Missing", "Travels", "Slotted"])
+def test_exceptions_survive_the_journey(name: str) -> None:
+    try:
+        jobs.raise_special(name)
+    except Exception as exc:
+        sent = exc
+    error = remote_error(failure(sent, jobs.raise_special, __file__), jobs.raise_special)
+    assert (type(error), str(error), error.args) == (type(sent), str(sent), sent.args)
+    assert error.__dict__ == sent.__dict__
+    assert isinstance(error.__cause__, RemoteTraceback)
+    assert error.__cause__.text.splitlines()[1].endswith("in raise_special")
 
 
 def test_a_remote_traceback_shows_its_text() -> None:
@@ -446,6 +475,7 @@ def test_a_pool_that_is_gone_when_the_answer_comes(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(worker, "die_with_parent", lambda fd: None)
     monkeypatch.setattr(worker, "_inside", False)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(sys, "stdout", None)  # it may be closed
     ours.sendall(wire.frame(*pickled(call("add", 1))))
     ours.close()
     lifeline = os.open(os.devnull, os.O_RDONLY)
