@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 import threading
+import types
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from mako.exceptions import TopLevelLookupException
 from mako.lookup import TemplateLookup
 from test_same_answers import ask
 
-from genropy_asgi.templates import COUNTS_FOR_ALL, MOST, Lookups, alone, lookup_class
+from genropy_asgi.templates import COUNTS_FOR_ALL, MOST, Lookups, alone, install, lookup_class
 
 
 @pytest.fixture
@@ -153,6 +154,20 @@ def test_one_at_a_time_and_without_the_collector() -> None:
 def test_the_lock_is_for_the_interpreters_that_need_it() -> None:
     assert ((3, 11, 8) <= sys.version_info < (3, 12)) <= (not COUNTS_FOR_ALL)
     assert (sys.version_info < (3, 11, 8)) <= COUNTS_FOR_ALL
+
+
+def test_it_is_put_in_place_once(monkeypatch: Any) -> None:
+    webpage = types.ModuleType("gnr.web.gnrwebpage")
+    monkeypatch.setitem(sys.modules, "gnr.web.gnrwebpage", webpage)
+    monkeypatch.setattr(mako._ast_util, "parse", before := mako._ast_util.parse)
+    install()
+    assert (vars(webpage).get("TemplateLookup"), mako._ast_util.parse) == (None, before), "a GenroPy without mako"
+    webpage.TemplateLookup = TemplateLookup  # type: ignore[attr-defined]
+    install()
+    one, parse = webpage.TemplateLookup(["x"]), mako._ast_util.parse
+    install()
+    assert (webpage.TemplateLookup(["x"]) is one, mako._ast_util.parse is parse) == (True, True)
+    assert (isinstance(one, TemplateLookup), parse is before) == (True, not COUNTS_FOR_ALL)
 
 
 def test_a_template_of_the_site_that_changes(home: Home, ours: Served) -> None:

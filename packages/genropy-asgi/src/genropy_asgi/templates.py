@@ -24,14 +24,17 @@ _parsing = threading.Lock()
 
 
 def install() -> None:
-    """Have the pages made from here on in this process share their templates."""
+    """Have the pages made from here on in this process share their templates.
+
+    A GenroPy that makes its pages without mako, as it can already be told to, has nothing to be shared.
+    """
     webpage = found("gnr.web.gnrwebpage")
-    base = found("mako.lookup").TemplateLookup
-    if webpage.TemplateLookup is base:
+    base = getattr(webpage, "TemplateLookup", None)
+    if isinstance(base, type):  # once ours is in its place it is none
         webpage.TemplateLookup = Lookups(lookup_class(base)).get
-    parser = found("mako._ast_util")
-    if COUNTS_FOR_ALL and not hasattr(parser.parse, "alone"):
-        parser.parse = alone(parser.parse)
+        parser = found("mako._ast_util")
+        if COUNTS_FOR_ALL:
+            parser.parse = alone(parser.parse)
 
 
 class Lookups:
@@ -100,7 +103,7 @@ def _signature_of(file: str) -> tuple[int, int, int] | None:
 def alone(parse: Callable[..., Any]) -> Callable[..., Any]:
     """The same parser, at work in one thread at a time; no finalizer lets another one in."""
 
-    def alone(*args: Any, **kwargs: Any) -> Any:
+    def parse_alone(*args: Any, **kwargs: Any) -> Any:
         with _parsing:
             collects = gc.isenabled()
             gc.disable()
@@ -110,5 +113,4 @@ def alone(parse: Callable[..., Any]) -> Callable[..., Any]:
                 if collects:
                     gc.enable()
 
-    alone.alone = True  # type: ignore[attr-defined]
-    return alone
+    return parse_alone
