@@ -146,6 +146,12 @@ class Site(AsgiServer):
         self.ended.append("finish")
 
     @route()
+    async def shielded(self, request: MsgRequest) -> None:
+        request.message.shielded = True
+        await asyncio.sleep(0.05)
+        self.ended.append("shielded")
+
+    @route()
     async def misled(self) -> None:
         raise asyncio.CancelledError
 
@@ -422,6 +428,21 @@ async def test_a_client_that_goes_takes_its_calls_along() -> None:
         assert (len(server.request_registry), len(server.wsx)) == (0, 0)
 
 
+@pytest.mark.parametrize("fields", [{}, {"timeout": 10}])
+@pytest.mark.asyncio
+async def test_a_shielded_handler_runs_on_and_is_not_heard(fields: dict[str, Any]) -> None:
+    server = make()
+    async with connected(server) as wsx:
+        await wsx.send(id="1", method="POST", path="/shielded", **fields)
+        if not fields:
+            await until(lambda: len(server.request_registry) == 1)
+            await wsx.send(method="POST", path="/_wsx/cancel", data={"id": "1"})
+        assert (await wsx.next())["status"] == (504 if fields else 499)
+        await until(lambda: server.ended == ["shielded"])
+        await until(lambda: len(server.request_registry) == 0)
+        assert (await wsx.call("/echo", 1))["data"] == 1  # and nothing in between
+
+
 @pytest.mark.asyncio
 async def test_ten_slow_calls_do_not_delay_a_ping() -> None:
     async with connected(make(websocket={"max_in_flight": 10})) as wsx:
@@ -564,7 +585,16 @@ async def test_a_hello_is_told_what_there_is() -> None:
         assert answer["data"]["v"] == 1
         assert answer["data"]["features"] == ["stream"]
         assert answer["data"]["heartbeat_s"] == 20
+        assert answer["data"]["limits"]["streams"] == 256
         assert answer["data"]["limits"]["in_flight"] == 64
+
+
+@pytest.mark.parametrize(("compression", "told"), [(True, ["deflate", "msgpack"]), (False, ["msgpack"])])
+@pytest.mark.asyncio
+async def test_a_hello_is_told_of_forms_and_compression(compression: bool, told: list[str]) -> None:
+    async with connected(make(websocket={"compression": compression})) as wsx:
+        answer = await wsx.call("/_wsx/hello", {"v": 1, "features": ["msgpack", "deflate", "zstd"]})
+        assert answer["data"]["features"] == told
 
 
 @pytest.mark.parametrize(
@@ -719,6 +749,47 @@ async def test_who_is_present_is_told() -> None:
             assert (await second.next())["data"] == {"sub": "1", "presence": ["ann", "bob"]}
             assert (await first.next())["data"] == {"event": "join", "topic": "/room", "data": "bob"}
         assert (await first.next())["data"] == {"event": "leave", "topic": "/room", "data": "bob"}
+
+
+@pytest.mark.asyncio
+async def test_who_has_missed_something_is_told_anew_who_is_present() -> None:
+    server = make()
+    async with connected(server) as wsx:
+        await wsx.send(id="1", method="SUBSCRIBE", path="/room", data={"name": "ann"}, credit=1)
+        assert (await wsx.next())["data"] == {"sub": "1", "presence": ["ann"]}
+        async with connected(server) as other:
+            await other.send(id="1", method="SUBSCRIBE", path="/room", data={"name": "bob"})
+            await other.next()
+            for n in range(70):
+                server.publish("/room", n)
+            await wsx.send(id="1", credit=100)
+            events = [await wsx.next() for _ in range(65)]
+        # The join of bob was the first to be lost.
+        assert events[0]["headers"] == {"wsx-dropped": "7"}
+        assert [event["data"]["data"] for event in events[:64]] == list(range(6, 70))
+        assert events[64]["data"] == {"event": "sync", "topic": "/room", "data": ["ann", "bob"]}
+        assert (await wsx.next())["data"]["event"] == "leave"
+
+
+@pytest.mark.parametrize(
+    ("id", "headers", "logged"),
+    [
+        ("order-17", {}, "order-17"),
+        ("order-17", {"x-request-id": "trace 9"}, "trace 9"),
+        ("order-17", {"x-request-id": "trace\u00e9"}, "order-17"),
+        ("a\nb", {}, None),
+    ],
+)
+@pytest.mark.asyncio
+async def test_failures_are_logged_by_a_name_the_client_knows(
+    id: str, headers: dict[str, str], logged: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(make()) as wsx:
+        await wsx.send(id=id, method="POST", path="/boom", headers=headers)
+        assert (await wsx.next())["status"] == 500
+    (record,) = [one for one in caplog.records if one.exc_info]
+    name = record.getMessage().partition("(request ")[2].rstrip(")")
+    assert name == logged if logged is not None else len(name) == 36
 
 
 @pytest.mark.asyncio

@@ -450,3 +450,18 @@ def test_new_credentials_make_calls_welcome_again(until: float) -> None:
     session.tick(40.0)
     assert (session.due, session.closing) == (until, None)
     assert session.receive(ask("b"), 41.0) is not None
+
+
+def test_junk_is_answered_and_too_much_of_it_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genro_asgi.wsx.session.MOST_REFUSED", 3)
+    session = Session()
+    for now in (1.0, 2.0, 59.0, 62.0, 63.0, 64.0):
+        session.receive("WSX://{", now)
+        assert session.closing is None
+    assert len(said(session)) == 6
+    session.receive("WSX://{", 65.0)
+    assert (session.closing, said(session)) == ((4429, "too many messages that cannot be read"), [])
+    client = Session("client")
+    for _ in range(9):
+        client.receive("{", 1.0)
+    assert client.closing is None

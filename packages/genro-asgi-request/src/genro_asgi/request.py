@@ -119,6 +119,11 @@ class BaseRequest(ABC):
         """The correlation id: the client's x-request-id when it is fit, else a UUID."""
 
     @property
+    def log_id(self) -> str:
+        """The id that names the request in logs."""
+        return self.id
+
+    @property
     @abstractmethod
     def method(self) -> str:
         """The method, upper case."""
@@ -831,10 +836,18 @@ class MsgRequest(BaseRequest):
 
     @property
     def id(self) -> str:
-        """A UUID of the server, made on first use; the message's own id is `external_id`."""
+        """The message's x-request-id when it is fit, else a UUID made on first use; its own id is `external_id`."""
         if self._id is None:
-            self._id = str(uuid.uuid4())
+            asked = self.headers.get("x-request-id", "")
+            self._id = asked if valid_request_id(asked) else str(uuid.uuid4())
         return self._id
+
+    @property
+    def log_id(self) -> str:
+        """The id that names the call in logs: its x-request-id, else that of the message, where they are fit for it."""
+        own = self._parsed.id or ""
+        asked = self.headers.get("x-request-id", "")
+        return own if valid_request_id(own) and not valid_request_id(asked) else self.id
 
     @property
     def external_id(self) -> str | None:

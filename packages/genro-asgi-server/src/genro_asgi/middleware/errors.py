@@ -73,7 +73,7 @@ def _mapped(app: Any, exc: Exception) -> int | None:
 
 def log_failure(request: BaseRequest, exc: BaseException) -> None:
     """Log an exception with its traceback and the id of the request it broke."""
-    logger.error("%s %s failed (request %s)", request.method, redact_path(request.path), request.id, exc_info=exc)
+    logger.error("%s %s failed (request %s)", request.method, redact_path(request.path), request.log_id, exc_info=exc)
 
 
 def debug_response(exc: Exception) -> Response:

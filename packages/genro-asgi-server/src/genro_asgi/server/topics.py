@@ -72,6 +72,12 @@ class ServerTopics:
 
         subscription.on_end = leave
 
+        def tell_all() -> None:
+            subscription.publish(topic, "sync", _unique(list(here.values())))
+
+        # Who has missed a join or a leave is told anew who is there.
+        subscription.on_dropped = tell_all
+
     def _tell(self, here: dict[Subscription, Any], topic: str, event: str, who: Any) -> None:
         for other in list(here):
             self._give(other, (topic, event, who))

@@ -1,6 +1,7 @@
 """WSX over WebSocket: one handler for all connections of a server."""
 
 import uuid
+from importlib.util import find_spec
 from operator import call
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,12 @@ class WsxHandler:
         #: What a hello is told besides.
         self.hello = {"heartbeat_s": HEARTBEAT if heartbeat is None else heartbeat}
         self.sessions = WsxSessions(self.limits, self.hello["heartbeat_s"])
-        self.features = FEATURES | {"resume"} if self.sessions.seconds else FEATURES
+        can = {
+            "resume": self.sessions.seconds > 0,
+            "msgpack": find_spec("msgpack") is not None,
+            "deflate": bool(server.config.websocket.compression),
+        }
+        self.features = FEATURES | {name for name, there in can.items() if there}
         self.live: dict[BaseRequest, BaseRequest] = server.request_registry.live
         self.prepare()
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from time import monotonic
 from typing import Any, Literal, Self
 
@@ -77,7 +78,12 @@ class Client:
         self._auth = auth
         self._form = BINARY if form == "msgpack" else TYPED_TEXT
         self._reconnect = reconnect
-        self._offered = FEATURES | {"resume"} if reconnect and resume else FEATURES
+        can = {
+            "resume": reconnect and resume,
+            "msgpack": find_spec("msgpack") is not None,
+            "deflate": options.get("compression") is not None,
+        }
+        self._offered = FEATURES | {name for name, there in can.items() if there}
         self._delays = (first_delay, max_delay)
         self._limits = Limits(ws_message=max_message)
         self._options = {"max_size": max_message, "compression": None, **options}

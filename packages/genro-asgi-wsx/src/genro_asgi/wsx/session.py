@@ -25,6 +25,8 @@ __all__ = ["FEATURES", "Frame", "Session"]
 #: What a session can do, told in the hello.
 FEATURES = frozenset({"stream", "credit", "cancel", "sub", "batch"})
 
+#: Messages a client may send in a minute that cannot be read, before it is done with (WSX/1, section 14).
+MOST_REFUSED = 1000
 #: Seconds between the end of the peer's credentials and that of the connection (WSX/1, section 13).
 EXPIRY_GRACE = 30.0
 
@@ -60,6 +62,7 @@ class Session(Calling):
         "on_goaway",
         "on_unasked",
         "peer_goaway",
+        "refused",
         "running",
         "streams",
     )
@@ -102,6 +105,8 @@ class Session(Calling):
         self.kept: Kept | None = None
         #: the peer's calls that were not answered yet, by id; events by a number
         self.calls: dict[str | int, Incoming] = {}
+        #: how many messages could not be read since when
+        self.refused = (0, now)
         self.running = 0
         self.streams = 0
         self.heard = now
@@ -287,6 +292,13 @@ class Session(Calling):
         outgoing = None if error.id is None or error.id in self.calls else self.outgoing.get(error.id)
         if outgoing is not None:
             outgoing.give_up(error.code, error.status)
+            return
+        count, since = self.refused
+        if self.heard - since > 60.0:
+            count, since = 0, self.heard
+        self.refused = (count + 1, since)
+        if count >= MOST_REFUSED and self.role == "server":
+            self.closing = self.closing or (4429, "too many messages that cannot be read")
             return
         if isinstance(data, str):
             form = TEXT if data.startswith("WSX://") else UNPREFIXED

@@ -24,7 +24,7 @@ class Subscription:
     Events go out as far as the peer granted credit and its connection takes them; `max_queue` more of them wait here.
     """
 
-    __slots__ = ("_dropped", "_queue", "call", "max_queue", "on_end", "on_ready", "policy")
+    __slots__ = ("_dropped", "_queue", "call", "max_queue", "on_dropped", "on_end", "on_ready", "policy")
 
     def __init__(self, call: "Incoming", policy: Policy, presence: Any, max_queue: int) -> None:
         if policy not in _POLICIES:
@@ -38,6 +38,8 @@ class Subscription:
         self._dropped = 0
         #: called when `ready` has become true
         self.on_ready: Callable[[], None] | None = None
+        #: called when the peer has been told that it did not get all events
+        self.on_dropped: Callable[[], None] | None = None
         #: called once when the subscription is over, whoever ended it
         self.on_end: Callable[[], None] | None = None
         call.start_stream().on_ready = self._flush
@@ -79,10 +81,12 @@ class Subscription:
 
     def _send(self, message: dict[str, Any]) -> None:
         headers = None
-        if self._dropped:
-            headers = {"wsx-dropped": str(self._dropped)} if self.policy == "drop_oldest" else None
-            self._dropped = 0
+        dropped, self._dropped = self._dropped, 0
+        if dropped and self.policy == "drop_oldest":
+            headers = {"wsx-dropped": str(dropped)}
         self.call.session.tell(self.call.item(message, headers))
+        if headers is not None and self.on_dropped is not None:
+            self.on_dropped()
 
     def _flush(self) -> None:
         was_ready = self.ready
