@@ -217,6 +217,37 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(own_site: Site) -> N
     assert answer.startswith(b"HTTP/1.1 413")
 
 
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: %b\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "status"),
+    [
+        (b"chunked", b"2\r\n{}\r\n0\r\n\r\n", b"200"),
+        (b"Chunked", b"2;a=b\r\n{}\r\n0\r\nx: y\r\n\r\n", b"200"),
+        (b"chunked", b"zz\r\n{}\r\n", b"400"),
+        (b"chunked", b"2\r\n{}\r\nzz\r\n", b"400"),
+        (b"chunked", b"ffffffffffffffff1\r\n", b"400"),
+        (b"xchunked", b"2\r\n{}\r\n0\r\n\r\n", b"501"),
+        (b"gzip, chunked", b"2\r\n{}\r\n0\r\n\r\n", b"501"),
+    ],
+)
+def test_a_body_in_pieces_that_are_none_is_refused_at_once(
+    clean: Site, coding: bytes, body: bytes, status: bytes
+) -> None:
+    answer = clean.raw(CHUNKED % coding + body)
+    assert answer.split(b" ")[1] == status, answer
+    assert clean.events()["live"] == 1
+
+
+def test_a_broken_body_waits_for_the_answers_before_it(own_site: Site) -> None:
+    slow = b"GET /wait?seconds=0.2 HTTP/1.1\r\nHost: a\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", own_site.port), timeout=10) as sock:
+        sock.sendall(slow + CHUNKED % b"chunked" + b"zz\r\n")
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400"]
+
+
 def test_a_refused_body_is_not_taken_for_ever(own_site: Site) -> None:
     head = b"POST /nope HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
     whole = b"x" * (8 << 20)

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from genro_asgi.exceptions import HTTPBadRequest, HTTPException, HTTPHeaderFieldsTooLarge, HTTPRequestTimeout
 from genro_asgi.limits import Limits
@@ -98,11 +98,15 @@ class GenroHttpProtocol(HttpToolsProtocol):
         size = sum([len(name) + len(value) for name, value in headers])
         if len(headers) > self.limits.header_count or size > self.limits.header_bytes:
             return HTTPHeaderFieldsTooLarge("The request has too many or too large header fields.")
-        hosts = [name for name, _ in headers].count(b"host")
+        names = [name for name, _ in headers]
+        hosts = names.count(b"host")
         assert self.parser is not None
         # HTTP/1.0 knew no Host.
         if hosts != 1 and (hosts > 1 or self.parser.get_http_version() == "1.1"):
             return HTTPBadRequest("A request has exactly one Host header (RFC 9112, 3.2).")
+        # The parser would take any other coding as a body without an end.
+        if b"transfer-encoding" in names and headers[names.index(b"transfer-encoding")][1].lower() != b"chunked":
+            return HTTPException(501, "No other transfer coding than chunked is understood.")
         return None
 
     def _refuse(self, error: HTTPException) -> None:
@@ -111,7 +115,21 @@ class GenroHttpProtocol(HttpToolsProtocol):
         headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
         lines = [STATUS_LINE[error.status_code], *(b"%b: %b\r\n" % pair for pair in headers)]
         self._refusal = b"".join([*lines, b"\r\n", response.body])
-        if self.cycle is None or self.cycle.response_complete:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._send_refusal()
+        elif cycle.more_body and not self._head_open:
+            self._break_off(cycle)
+
+    def _break_off(self, cycle: RequestResponseCycle) -> None:
+        """The body of a request ended in nonsense: to its handler the client has gone, and the client gets a 400."""
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()  # it has not begun, and others come first
+        elif cycle.response_started:
+            self.transport.close()
+        else:
             self._send_refusal()
 
     def _send_refusal(self) -> None:
