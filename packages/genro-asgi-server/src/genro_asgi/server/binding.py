@@ -4,13 +4,13 @@ Generic binding (inspect.Signature.bind) costs twenty times what the generated f
 """
 
 import inspect
+import sys
 import typing
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any
 
 from genro_asgi.body import undecodable
 from genro_asgi.exceptions import HTTPBadRequest
-from genro_asgi.forms import FormPart
 from genro_asgi.request import BaseRequest, Request
 from genro_asgi.server.coercion import Coercion, FieldErrors, coercion_for, to_int, to_str
 from genro_asgi.websocket import WebSocket
@@ -64,7 +64,7 @@ class Binder:
         if self._websocket and (parameter.name == "websocket" or annotation is WebSocket):
             return _SOCKET
         if typing.get_origin(annotation) in _ITERATORS or annotation in _ITERATORS:
-            return _FORM if FormPart in typing.get_args(annotation) else _BODY_PARTS["body_stream"]
+            return _FORM if _of_form_parts(annotation) else _BODY_PARTS["body_stream"]
         if isinstance(annotation, type):
             if issubclass(annotation, BaseRequest):
                 return "request"
@@ -91,6 +91,12 @@ class Binder:
         exec(source, code.names)  # the source holds only names made here, never text of a client
         call: Call = code.names["call"]
         return call
+
+
+def _of_form_parts(annotation: Any) -> bool:
+    # Who names the class has imported its module; a server that has no use for it need not.
+    forms = sys.modules.get("genro_asgi.forms")
+    return forms is not None and forms.FormPart in typing.get_args(annotation)
 
 
 def _hints(func: Callable[..., Any]) -> dict[str, Any]:
