@@ -458,6 +458,13 @@ async def test_large_messages() -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_is_sent_together_is_not_too_long_for_the_server() -> None:
+    async with both(Limits(ws_message=4000)) as (_, wsx):
+        answers = await asyncio.gather(*(wsx.post("/echo", "é" * 300) for _ in range(40)))
+        assert [answer["data"] for answer in answers] == ["é" * 300] * 40
+
+
+@pytest.mark.asyncio
 async def test_calls_made_for_a_call_have_no_more_time() -> None:
     """The server asks the client, which asks the server again: the time is that of the first."""
     async with both() as (made, wsx):

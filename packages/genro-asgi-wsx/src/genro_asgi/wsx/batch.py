@@ -22,17 +22,18 @@ MOST_BYTES = 64 * 1024
 _START, _END = "WSX://", "::JS"
 
 
-def join_frames(frames: Iterable[Frame]) -> list[Frame]:
+def join_frames(frames: Iterable[Frame], most: int = MOST_BYTES) -> list[Frame]:
     """The same messages in fewer frames, in the same order, in no more bytes.
 
-    Only those that follow each other and say that they are typed are joined: the mark of a batch counts for all of it.
+    `most` is the characters of one frame, unless a single message has more. Only those that follow each other and say
+    that they are typed are joined: the mark of a batch counts for all of it.
     """
     joined: list[Frame] = []
     batch: list[str] = []
     size = 0
     for frame in frames:
         if isinstance(frame, str) and frame.startswith(_START) and frame.endswith(_END):
-            if batch and (len(batch) == MOST_MESSAGES or size + len(frame) > MOST_BYTES):
+            if batch and (len(batch) == MOST_MESSAGES or size + len(frame) > most):
                 joined.append(_join(batch))
                 batch, size = [], 0
             batch.append(frame)

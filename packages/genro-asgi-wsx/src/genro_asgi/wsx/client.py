@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from genro_asgi.budget import time_left
 from genro_asgi.limits import Limits
+from genro_asgi.wsx.batch import MOST_BYTES
 from genro_asgi.wsx.codec import as_message
 from genro_asgi.wsx.connection import Connection, Handler
 from genro_asgi.wsx.dial import dial
@@ -170,6 +171,10 @@ class Client:
             answer = {}
         self.identity = answer.get("identity")
         self.features = connection.session.features = frozenset(answer.get("features") or ())
+        most = (answer.get("limits") or {}).get("message")
+        if type(most) is int:
+            # A character is four bytes at most, and a frame over the limit is refused with all that is in it.
+            connection.batch = min(MOST_BYTES, most // 4)
         name, seconds = answer.get("session"), answer.get("resume_s")
         kept = None
         if "resume" in self.features and isinstance(name, str) and isinstance(seconds, int | float):

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from genro_asgi.budget import add_source
-from genro_asgi.wsx.batch import join_frames
+from genro_asgi.wsx.batch import MOST_BYTES, join_frames
 from genro_asgi.wsx.errors import TytxError, WsxCallError, WsxError
 from genro_asgi.wsx.incoming import Incoming
 from genro_asgi.wsx.link import Frame
@@ -61,6 +61,8 @@ class Connection:
         self.leaving = asyncio.Event()
         #: the name of the session at the server, and the seconds for which it is kept after a loss; None if it is not
         self.kept: tuple[str, float] | None = None
+        #: characters of a frame that several messages are put into
+        self.batch = MOST_BYTES
         #: the connection whose session is to go on here; None once it does, or does not
         self.elder = elder
         self._handlers = handlers
@@ -113,7 +115,7 @@ class Connection:
                 frames = session.take()
                 left = sum(map(len, frames))
                 if len(frames) > 1 and "batch" in session.features:
-                    frames = join_frames(frames)
+                    frames = join_frames(frames, self.batch)
                 for frame in frames:
                     await self.socket.send(frame)
                     session.sent(min(len(frame), left))
