@@ -174,3 +174,19 @@ async def test_a_status_no_answer_can_have_is_a_bug(caplog: pytest.LogCaptureFix
                 assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL")
                 assert f"GET /{place} failed" in caplog.records[0].message
             assert (await client.get(f"/{place}?status=599")).status_code == 599
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("middleware", [{}, {"cors": True}])
+async def test_a_value_that_is_no_json_is_told_once(
+    middleware: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd(AsgiServer):
+        @route()
+        async def index(self) -> Any:
+            return {"a": object()}
+
+    async with AsyncClient(Odd(middleware=middleware)) as client:
+        assert (await client.get("/")).status_code == 500
+    assert caplog.text.count("Traceback") == 1
+    assert caplog.text.count("object cannot be written as JSON; turn it into a dict, a list or a str.") == 1

@@ -121,4 +121,5 @@ def encode(value: Any) -> bytes:
     try:
         return encoder[0](value, encoder[2])
     except TypeError:
-        return dumps(value)
+        pass  # what is raised below is not about this
+    return dumps(value)

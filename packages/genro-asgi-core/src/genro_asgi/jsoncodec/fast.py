@@ -139,7 +139,8 @@ def dumps(value: Any) -> bytes:
     try:
         return _dumps(value, _to_plain, OPTIONS)
     except TypeError:
-        return _dumps_rest(value)
+        pass  # what is raised below is not about this
+    return _dumps_rest(value)
 
 
 def _dumps_plainly(value: Any, default: Callable[[Any], Any]) -> bytes:
@@ -155,6 +156,6 @@ def _dumps_rest(value: Any) -> bytes:
     try:
         text = _dumps(value, _to_plain, OPTIONS | orjson.OPT_NON_STR_KEYS)
     except TypeError:  # depth, big integers, lone surrogates, cycles, unknown types
-        return writing.dumps(value)
+        text = None
     # As a key orjson writes a time itself whatever the options.
-    return writing.dumps(value) if _SHORT_TIME.search(text) else text
+    return writing.dumps(value) if text is None or _SHORT_TIME.search(text) else text

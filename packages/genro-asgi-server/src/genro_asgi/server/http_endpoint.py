@@ -272,7 +272,10 @@ class HttpEndpoint:
                 try:
                     body = encoder[0](value, encoder[2])
                 except (TypeError, UnicodeEncodeError):
-                    body = encode(value)  # what the quick encoder of the class cannot take
+                    try:
+                        body = encode(value)  # what the quick encoder of the class cannot take
+                    except TypeError as unfit:
+                        raise unfit from None
                 length = len(body)
                 request.phase = "sending"
                 if self._note is not None:
