@@ -891,7 +891,7 @@ async def test_info_and_health() -> None:
         assert set(info) == {"name", "version", "uptime", "mounts", "transports"}
         assert info["mounts"] == {"shop": "asgi"}
         assert (await client.get("/_server/health")).json() == {"status": "ok"}
-        server.set_draining(True)
+        server._set_draining(True)
         draining = await client.get("/_server/health")
         assert (draining.status_code, draining.json()["code"]) == (503, "DRAINING")
         assert draining.headers["connection"] == "close"
@@ -926,3 +926,20 @@ async def test_a_websocket_nobody_owns_speaks_wsx_and_unknown_scopes_are_an_erro
     assert [message["type"] for message in sent] == ["websocket.accept"]
     with pytest.raises(RuntimeError, match="'smtp' is unknown"):
         await server({"type": "smtp"}, receive, send)
+
+
+@pytest.mark.parametrize(
+    "name", ["name", "version", "transports", "check", "run", "mount", "files", "table", "state", "grace", "notices",
+             "prepare", "detour", "request", "response", "db", "publish", "close"],
+)  # fmt: skip
+@pytest.mark.asyncio
+async def test_a_handler_may_have_a_name_the_server_has_too(name: str) -> None:
+    async def handler(self: Any) -> str:
+        return "the handler"
+
+    handler.__name__ = name
+    named = type("Named", (AsgiServer,), {name: route()(handler)})
+    async with AsyncClient(named()) as client:
+        assert (await client.get(f"/{name}")).text == "the handler"
+        assert (await client.get("/_server/info")).json()["version"] == AsgiServer().version
+        assert (await client.get("/nowhere")).status_code == 404

@@ -118,9 +118,9 @@ class ServerLifespan:
         # The server's state is the one its requests get: what start hooks put there, handlers find.
         self.state.update(self.server.state._state)
         self.server.state = State(self.state)
-        self.server.check()  # a route that cannot be compiled stops the boot, and not its first request
-        self.server.prepare()  # whatever was put into the registry of requests until now
-        for notice in self.server.notices():
+        self.server._check()  # a route that cannot be compiled stops the boot, and not its first request
+        self.server._prepare()  # whatever was put into the registry of requests until now
+        for notice in self.server._notices():
             logger.warning("%s", notice)
         try:
             for name, start, stop in self._parts():

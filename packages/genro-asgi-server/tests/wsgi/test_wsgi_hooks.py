@@ -443,7 +443,7 @@ async def test_draining_waits_then_cancels(host: Any, site: Site, path: str) -> 
 
 async def test_answers_while_draining_ask_the_connection_to_close(host: Any, site: Site) -> None:
     server = await shop(site)
-    server.set_draining(True)
+    server._set_draining(True)
     assert (await ask(host, server, "/page")).headers["connection"] == "close"
     await server.close()
 

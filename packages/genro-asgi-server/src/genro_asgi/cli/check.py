@@ -17,8 +17,8 @@ def check(directory: str | None, config: str | None) -> None:
     The configuration is read, the apps are imported and made, the routes compiled; no app is started.
     """
     server = build_server(directory, config=config)
-    server.check()
-    for notice in server.notices():
+    server._check()
+    for notice in server._notices():
         click.echo(notice, err=True)
     source = _shown(server.config.config_file) or f"{server.config.server_dir} (no config.yaml)"
     apps, routes = len(server.config.apps), sum(1 for _ in server.iter_routes())

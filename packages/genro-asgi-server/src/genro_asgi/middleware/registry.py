@@ -1,10 +1,13 @@
 """The middleware a configuration can name."""
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
+from genro_asgi.exceptions import ConfigError
 from genro_asgi.middleware.base import Middleware
 
-__all__ = ["known_middleware", "register_middleware"]
+__all__ = ["known_middleware", "make_middleware", "register_middleware"]
 
 _HOMES = {
     "cors": "genro_asgi.middleware.cors:CorsHook",
@@ -34,3 +37,21 @@ def known_middleware() -> dict[str, type[Middleware]]:
         module, _, attribute = home.partition(":")
         built_in[name] = getattr(import_module(module), attribute)
     return built_in | _registered
+
+
+def make_middleware(server: Any, key: str, chosen: Mapping[str, Any]) -> list[Middleware]:
+    """The middleware of a section of the configuration, by name and options; False is off.
+
+    ConfigError, beginning with where `key` stands, for options that are no good.
+    """
+    known = known_middleware()
+    made = []
+    for name, options in chosen.items():
+        if options is False or name not in known:
+            continue
+        try:
+            made.append(known[name](server=server, **options))
+        except Exception as error:
+            said = str(error).removeprefix(f"middleware {name}: ").removesuffix(".")
+            raise ConfigError(f"{server.config.where(key)}.{name}: {said}.") from error
+    return made

@@ -114,7 +114,7 @@ class HttpEndpoint:
     _request_class: type[HttpRequest]
     _live: dict[BaseRequest, BaseRequest]
 
-    def prepare_http(self) -> None:
+    def _prepare_http(self) -> None:
         """Take what all requests have in common: the class of requests, the limits of heads, the hooks."""
         factory: Any = self.request_registry.factories.get("http", HttpRequest)
         shared = {"server": self, "limits": self.limits, "__doc__": factory.__doc__, "__module__": factory.__module__}
@@ -133,9 +133,9 @@ class HttpEndpoint:
         self._read_json = quick_loads if depth >= MAX_DEPTH else partial(loads, max_depth=depth)
         # A Content-Length with fewer digits than the limit is below it.
         self._length_digits = len(str(self._max_body)) - 1
-        self.set_draining(False)
+        self._set_draining(False)
 
-    def set_draining(self, draining: bool) -> None:
+    def _set_draining(self, draining: bool) -> None:
         """While draining, every answer asks its connection to close."""
         self.draining = draining
         dispatcher = self.dispatcher
@@ -152,7 +152,7 @@ class HttpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The hot path of the framework: what is written out here, a call would make several times as dear.
-        if scope["type"] != self._straight and await self.detour(scope, receive, send):
+        if scope["type"] != self._straight and await self._detour(scope, receive, send):
             return
         request = new_request(self._request_class)
         request.scope = scope
@@ -315,7 +315,7 @@ class HttpEndpoint:
         if self.dispatcher.head is not None:
             self.dispatcher.head.check(scope)
 
-    async def detour(self, scope: Scope, receive: Receive, send: Send) -> bool:
+    async def _detour(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Hand the scope to whoever takes it before the routes do; False when nobody does."""
         raise NotImplementedError
 

@@ -65,7 +65,7 @@ class GenroUvicorn(uvicorn.Server):
 def run(server: "AsgiServer", host: str | None, port: int | None, **options: Any) -> None:
     """Serve until a signal comes. ConfigError for an address that cannot be bound."""
     in_worker_process()
-    server.check()  # a mistake is told before the port is taken
+    server._check()  # a mistake is told before the port is taken
     settings = server.config.server
     setup_logging(server.config.logging.level, server.config.logging.format)
     options = {**(settings.uvicorn or {}), **options}
@@ -117,7 +117,7 @@ def make_config(server: "AsgiServer", host: str, port: int, options: dict[str, A
         "log_level": "warning",
         "server_header": False,
         "lifespan": "on",
-        "timeout_graceful_shutdown": math.ceil(server.grace),
+        "timeout_graceful_shutdown": math.ceil(server._grace),
         # uvicorn would believe any process of this machine; who wants a proxy believed says so.
         "proxy_headers": bool(settings.proxy or options.get("forwarded_allow_ips")),
     }
@@ -220,7 +220,7 @@ def create_app() -> "AsgiServer":
         # The process that watches the files goes on, and makes another one when the mistake is corrected.
         print(f"Error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(2) from error
-    end_with_parent(app.grace + 5.0)
+    end_with_parent(app._grace + 5.0)
     app.url = spec["url"]
     setup_logging(app.config.logging.level, app.config.logging.format)
     if spec["access_log"]:

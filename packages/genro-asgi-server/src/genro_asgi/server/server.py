@@ -1,11 +1,8 @@
 """AsgiServer: the ASGI application at the root, which puts all the parts together."""
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,12 +17,10 @@ from genro_asgi.executors.base import BaseExecutor
 from genro_asgi.lifespan import ServerLifespan
 from genro_asgi.middleware.base import ForApp, Middleware
 from genro_asgi.middleware.logging import LoggingMiddleware
-from genro_asgi.middleware.registry import known_middleware
+from genro_asgi.middleware.registry import known_middleware, make_middleware
 from genro_asgi.middleware.wsgi_gateway import WsgiGatewayMiddleware, prefixes_of
 from genro_asgi.request import (
     BaseRequest,
-    HttpRequest,
-    MsgRequest,
     RequestRegistry,
     current_request,
     route_path,
@@ -35,38 +30,28 @@ from genro_asgi.server.app_making import make_app
 from genro_asgi.server.config_apps import AppSpec
 from genro_asgi.server.config_checks import plugin_error
 from genro_asgi.server.dispatcher import Dispatcher
+from genro_asgi.server.draining import drain
 from genro_asgi.server.http_endpoint import HttpEndpoint
 from genro_asgi.server.loader import AppLoader
 from genro_asgi.server.mounts import Below, Mounts
 from genro_asgi.server.passage import pass_on
 from genro_asgi.server.pools import ServerPools
+from genro_asgi.server.route_list import RouteInfo, list_routes
 from genro_asgi.server.route_watch import watch
-from genro_asgi.server.routes import ANY_METHOD, Endpoint, RouteTable
-from genro_asgi.server.server_app import ServerApplication
+from genro_asgi.server.routes import RouteTable
+from genro_asgi.server.server_app import TRANSPORTS, ServerApplication, framework_version, site_name
 from genro_asgi.server.server_config import ServerConfig
 from genro_asgi.server.sweeper import Sweeper
 from genro_asgi.server.topics import ServerTopics
 from genro_asgi.server.websocket_endpoint import WebSocketEndpoint
 from genro_asgi.server.wsx_handler import WsxHandler
 from genro_asgi.server.wsx_registry import WsxRegistry
-from genro_asgi.sse import EventPieces, SseResponse
 from genro_asgi.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["AsgiServer", "RouteInfo"]
+__all__ = ["AsgiServer"]
 
 # Marks a scope that has passed the classic middleware around the server.
 _INSIDE = "genro_asgi.inside"
-
-
-@dataclass(frozen=True, slots=True)
-class RouteInfo:
-    """One line of `genro-asgi routes`."""
-
-    methods: tuple[str, ...]
-    path: str
-    handler: str
-    auth: str
-    transports: tuple[str, ...]
 
 
 class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
@@ -126,13 +111,14 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self._open_pools()
         self._configure_auth()
         self.request_registry = RequestRegistry(server=self)
-        self.request_registry.on_change = self.prepare
+        self.request_registry.on_change = self._prepare
         self.sweeper = Sweeper(self.request_registry, self.limits)
         self.lifespan = ServerLifespan(self)
         self._plug()
         self.table = RouteTable(self.route, self._app_of, lambda router: self.default_deny)
         self.topics = ServerTopics(self)
-        self._set_middleware(self._make_middleware())
+        chosen = {name: {} for name, cls in known_middleware().items() if cls.default} | self.config.middleware
+        self._set_middleware(make_middleware(self, "middleware", chosen))
         self.websockets = WebSocketEndpoint(self)
         self._mount_configured()
 
@@ -158,27 +144,9 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         if "auth" not in specs:
             self.route.plug("auth")  # without it genro-routes ignores every auth_rule
 
-    def _make_middleware(self) -> list[Middleware]:
-        known = known_middleware()
-        chosen: dict[str, Any] = {name: {} for name, cls in known.items() if cls.default}
-        return self._build_middleware("middleware", {**chosen, **self.config.middleware})
-
-    def _build_middleware(self, key: str, chosen: Mapping[str, Any]) -> list[Middleware]:
-        known = known_middleware()
-        made = []
-        for name, options in chosen.items():
-            if options is False or name not in known:
-                continue
-            try:
-                made.append(known[name](server=self, **options))
-            except Exception as error:
-                said = str(error).removeprefix(f"middleware {name}: ").removesuffix(".")
-                raise ConfigError(f"{self.config.where(key)}.{name}: {said}.") from error
-        return made
-
     def _add_app_middleware(self, name: str, chosen: Mapping[str, Any] | None) -> None:
         """Put the middleware an application's section names around that application alone."""
-        chain = self._build_middleware(f"apps.{name}.middleware", chosen or {})
+        chain = make_middleware(self, f"apps.{name}.middleware", chosen or {})
         own = [ForApp(one, name) for one in chain]
         if own:
             self.app_middleware_chains[name] = chain
@@ -252,11 +220,11 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         self.wsgi_gateway = next((one for one in self.middleware if isinstance(one, WsgiGatewayMiddleware)), None)
         self.dispatcher = Dispatcher(self, self.table, self.middleware, "http")
         self.ws_dispatcher = Dispatcher(self, self.table, self.middleware, "websocket")
-        self.prepare()
+        self._prepare()
 
-    def prepare(self) -> None:
+    def _prepare(self) -> None:
         """Work out what all requests have in common, after the hooks or the classes of requests have changed."""
-        self.prepare_http()
+        self._prepare_http()
         if hasattr(self, "websockets"):
             self.websockets.wsx.prepare()
 
@@ -277,7 +245,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
 
     # -- the ASGI application
 
-    async def detour(self, scope: Scope, receive: Receive, send: Send) -> bool:
+    async def _detour(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Lifespan, WebSocket, classic middleware and mounted applications: what does not go through the routes."""
         kind = scope["type"]
         if self._stack is not None and _INSIDE not in scope and kind in ("http", "websocket"):
@@ -372,21 +340,17 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
     @property
     def name(self) -> str:
         """The name of the site."""
-        title = str(self.openapi_info.get("title") or "genro-asgi")
-        return title
+        return site_name(self)
 
     @property
     def version(self) -> str:
         """The version of the framework."""
-        try:
-            return version("genro-asgi-server")
-        except PackageNotFoundError:
-            return "unknown"
+        return framework_version()
 
     @property
     def transports(self) -> tuple[str, ...]:
         """What this server can be reached by."""
-        return ("http", "websocket")
+        return TRANSPORTS
 
     @property
     def wsx(self) -> WsxRegistry:
@@ -446,7 +410,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
 
     def spawn(self, work: Any, request: BaseRequest | None = None) -> asyncio.Task[Any]:
         """Run a coroutine in the server's own tasks: it outlives the client, and the server waits for it at the end."""
-        task = asyncio.ensure_future(self._logged(work, request.id if request is not None else "-"))
+        task = asyncio.ensure_future(self._logged(work, request.log_id if request is not None else "-"))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -459,15 +423,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
 
     def iter_routes(self) -> Iterator[RouteInfo]:
         """All routes, for people: own entries, applications, mounts."""
-        self.table.refresh()
-        for endpoint in self.table.endpoints():
-            methods = tuple(m for m in (*ANY_METHOD, "HEAD", "SUBSCRIBE") if m in endpoint.methods)
-            topic_only = endpoint.methods == {"SUBSCRIBE"}
-            transports = ("websocket",) if endpoint.websocket or topic_only else self.transports
-            yield RouteInfo(methods, _pattern(endpoint), endpoint.handler_name, endpoint.rule, transports)
-        for name, mount in self.mounts.items():
-            home = type(mount.app)
-            yield RouteInfo(("*",), f"/{name}/...", f"{home.__module__}.{home.__qualname__}", "", ("http", "websocket"))
+        return list_routes(self)
 
     def _app_of(self, router: Router) -> Any:
         """The application a router belongs to: the nearest above it that is one, or was mounted."""
@@ -485,13 +441,16 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         """Called after the applications have stopped, sync or async."""
 
     @property
-    def grace(self) -> float:
+    def _grace(self) -> float:
         """Seconds that work in flight is given when the server stops (`server.timeout_graceful`)."""
         seconds = self.config.server.timeout_graceful
         return 30.0 if seconds is None else float(seconds)
 
     def check(self) -> None:
         """Compile the routes and check what the configuration says of them; ConfigError for a mistake."""
+        self._check()
+
+    def _check(self) -> None:
         self.table.refresh()
         for endpoint in self.table.endpoints():
             endpoint.check_rule()
@@ -500,41 +459,13 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             names = ", ".join([*self.apps, *(name for name, _ in self.mounts.items())]) or "none"
             raise ConfigError(f"{self.config.where('main_app')}: no application {main!r} is mounted; there is {names}.")
 
-    def notices(self) -> list[str]:
+    def _notices(self) -> list[str]:
         """What a reader of the configuration may be wrong about."""
         return [f"{place}: nothing in this release acts on it." for place in self.config.unread(self.config_read)]
 
     async def drain(self, seconds: float | None = None) -> None:
         """Take no more work, wait for what is in flight up to `seconds`, then cancel it."""
-        self.set_draining(True)
-        grace = self.grace if seconds is None else seconds
-        deadline = asyncio.get_running_loop().time() + grace
-        await self.websockets.drain(grace)
-        for request in self.request_registry:
-            answer = getattr(request, "sending", None)
-            if isinstance(answer, SseResponse):
-                answer.stop()  # its last event tells the client to come back elsewhere
-            elif isinstance(answer, EventPieces) and isinstance(request, HttpRequest):
-                request.cancel("ended")
-        await self._wait_until(deadline)
-        for request in list(self.request_registry.live.values()):
-            if isinstance(request, HttpRequest | MsgRequest):
-                request.cancel("shutdown")
-        for task in list(self._tasks):
-            task.cancel()
-        await self._wait_until(asyncio.get_running_loop().time() + 1.0)
-        self.websockets.wsx.abort()
-
-    async def _wait_until(self, deadline: float) -> None:
-        loop = asyncio.get_running_loop()
-        current = asyncio.current_task()
-        while loop.time() < deadline:
-            live = {request.task for request in self.request_registry.live.values() if request.task is not None}
-            waiting = {task for task in (live | self._tasks) if task is not current and not task.done()}
-            if not waiting:
-                return
-            # Keep-alive connections answer several requests in one task: look again now and then.
-            await asyncio.wait(waiting, timeout=min(0.05, max(0.0, deadline - loop.time())))
+        await drain(self, self._grace if seconds is None else seconds)
 
     def _open_pools(self) -> None:
         # Their threads start with the first call, so that pools of a server that never serves cost nothing.
@@ -548,7 +479,7 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
             await self.wsgi_gateway.shutdown()
         await self.pools.shutdown()
         self._open_pools()
-        self.set_draining(False)
+        self._set_draining(False)
 
     def run(self, host: str | None = None, port: int | None = None, **uvicorn_options: Any) -> None:
         """Serve with uvicorn until a signal ends it; options of uvicorn.Config are passed on."""
@@ -558,9 +489,3 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(apps={list(self.apps)})"
-
-
-def _pattern(endpoint: Endpoint) -> str:
-    """The path of an endpoint with its positional parameters in braces."""
-    required = [p.name for p in endpoint.binder.path_names if p.default is inspect.Parameter.empty]
-    return "/".join([endpoint.path, *(f"{{{name}}}" for name in required)])

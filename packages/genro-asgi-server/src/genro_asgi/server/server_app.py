@@ -1,6 +1,7 @@
 """The server's own application, mounted at /_server: index, info, health and the files of clients."""
 
 import html
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from time import time
@@ -14,10 +15,26 @@ from genro_asgi.routing import route
 if TYPE_CHECKING:
     from genro_asgi.server.server import AsgiServer
 
-__all__ = ["ServerApplication"]
+__all__ = ["TRANSPORTS", "ServerApplication", "framework_version", "site_name"]
+
+#: What a server can be reached by.
+TRANSPORTS = ("http", "websocket")
 
 #: What browsers may fetch below /_server/resource; what stands beside them is for developers.
 RESOURCES = {"wsx.js": "text/javascript"}
+
+
+def site_name(server: "AsgiServer") -> str:
+    """The name of the site, whatever handler of its own is called `name`."""
+    return str(server.openapi_info.get("title") or "genro-asgi")
+
+
+def framework_version() -> str:
+    """The version of the framework."""
+    try:
+        return version("genro-asgi-server")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 class ServerApplication(AsgiApplication):
@@ -44,11 +61,11 @@ class ServerApplication(AsgiApplication):
         mounts = {name: getattr(app, "app_protocol", "asgi") for name, app in server.apps.items()}
         mounts |= {name: getattr(mount.app, "app_protocol", "asgi") for name, mount in server.mounts.items()}
         return {
-            "name": server.name,
-            "version": server.version,
+            "name": site_name(server),
+            "version": framework_version(),
             "uptime": round(time() - self.started_at, 3),
             "mounts": mounts,
-            "transports": list(server.transports),
+            "transports": list(TRANSPORTS),
         }
 
     @route(inline=True, methods="GET", auth_rule="admin")
