@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
@@ -254,3 +255,35 @@ async def test_closing_a_client_that_waits_for_a_connection(site: Any) -> None:
         with pytest.raises(WsxCallError) as lost:
             await slow
         assert lost.value.code == "DISCONNECTED"
+
+
+@pytest.mark.asyncio
+async def test_credentials_that_end_are_renewed_where_there_are_others(site: Any) -> None:
+    shown: list[float] = []
+
+    def auth() -> str:
+        shown.append(time() + (0.3 if not shown else 60))
+        return f"Until {shown[-1]} ann"
+
+    async with connect(site.url, auth) as wsx:
+        assert (wsx.identity, await wsx.get("/me")) == ("ann", "ann")
+        await asyncio.sleep(0.5)
+        events = wsx.subscribe("/news")
+        heard = asyncio.ensure_future(anext(events))
+        assert await asyncio.gather(*(wsx.get("/me") for _ in range(20))) == ["ann"] * 20
+        assert len(shown) == 2
+
+        async def told() -> bool:
+            return bool(await wsx.post("/tell", "new"))
+
+        await until(told)
+        assert (await heard)["data"] == "new"
+        await events.aclose()
+    async with connect(site.url, f"Until {time() + 0.3} bob") as wsx:
+        assert await wsx.get("/me") == "bob"
+        await asyncio.sleep(0.5)
+        with pytest.raises(WsxCallError) as ended:
+            await wsx.get("/me")
+        assert (ended.value.status, ended.value.code) == (401, "UNAUTHENTICATED")
+        await wsx.authenticate(f"Until {time() + 60} bob")
+        assert await wsx.get("/me") == "bob"

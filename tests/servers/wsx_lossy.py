@@ -18,6 +18,19 @@ LATER: list[Any] = []
 class Lossy(AsgiServer):
     """Slow calls, streams, a topic, and what has run."""
 
+    def authenticate(self, scope: Any) -> Any:
+        """`Until <moment> <name>`: credentials that say when they end."""
+        found = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+        if found is None:
+            return None
+        _, moment, name = found.decode().split()
+        return {"identity": name, "tags": [], "exp": float(moment)}
+
+    @route(methods="GET", auth_rule="*")
+    async def me(self, request: BaseRequest) -> Any:
+        assert request.auth is not None
+        return request.auth["identity"]
+
     @route(methods="POST")
     async def slow(self, name: str, seconds: float) -> str:
         RAN[name] += 1

@@ -67,7 +67,7 @@ async def test_after_their_end_calls_are_refused_until_there_are_new_ones() -> N
         assert await call(socket, "/inside") == (200, "in")
         await until_refused(socket, "/inside")
         status, data = await call(socket, "/outside")
-        assert (status, data["code"], data["retry"]) == (401, "UNAUTHENTICATED", False)
+        assert (status, data["code"], data["retry"]) == (401, "UNAUTHENTICATED", True)
         assert await call(socket, "/_wsx/ping") == (200, "pong")
         assert (await call(socket, "/_wsx/auth", {"authorization": "Until -1"}))[0] == 401
         assert await call(socket, "/_wsx/auth", {"authorization": "Until 60"}) == (200, {"identity": "ann"})

@@ -430,7 +430,7 @@ def test_credentials_expire_and_30_seconds_later_the_connection() -> None:
     assert (session.due, session.closing) == (40.0, None)
     assert session.receive(ask("late"), 10.1) is None
     assert session.receive(ask(None), 10.1) is None
-    assert brief(session) == [("late", 401, "UNAUTHENTICATED", False)]
+    assert brief(session) == [("late", 401, "UNAUTHENTICATED", True)]
     assert session.receive(ask("p", "/_wsx/ping"), 10.1) is None
     assert said(session) == [{"id": "p", "status": 200, "data": "pong"}]
     assert read(running.respond(200, 1)) == {"id": "old", "status": 200, "data": 1}

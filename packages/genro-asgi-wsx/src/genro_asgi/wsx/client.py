@@ -96,6 +96,7 @@ class Client:
         self._keeper: asyncio.Task[None] | None = None
         self._old: set[Connection] = set()
         self._schema: tuple[str, dict[str, Any]] = ("", {})
+        self._renewing: asyncio.Future[None] | None = None
 
     # -- the connection ----------------------------------------------------------------------------------------------
 
@@ -279,12 +280,12 @@ class Client:
         """The whole answer, with status and headers; `timeout` is seconds.
 
         The server has that time from when the call reaches it; one second later it is given up here. In a handler it is
-        at most what is left to that. A call the server refused unrun because it goes away is made again on the next
-        connection. Cancelling the task cancels the call.
+        at most what is left to that. A call the server refused unrun is made again: on the next connection if it goes
+        away, after `auth` was asked for others if our credentials have ended. Cancelling the task cancels the call.
         """
         timeout = _within_budget(self.timeout if timeout is None else timeout)
         given_up = None if timeout is None else monotonic() + timeout
-        streamed = hasattr(data, "__aiter__")
+        streamed, renewed = hasattr(data, "__aiter__"), False
         while True:
             connection = await self._usable(timeout)
             outgoing = connection.call(
@@ -300,9 +301,13 @@ class Client:
             try:
                 return await _answer(outgoing, data if streamed else None)
             except WsxCallError as error:
-                if error.code != "DRAINING" or not error.retry or streamed:
+                expired = error.status == 401 and not renewed
+                if not error.retry or streamed or not (expired or error.code == "DRAINING"):
                     raise
-                connection.leaving.set()
+                if not expired:
+                    connection.leaving.set()
+                elif not (renewed := await self._renew()):
+                    raise
                 timeout = None if given_up is None else max(given_up - monotonic(), 0.001)
 
     async def stream(
@@ -343,8 +348,8 @@ class Client:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """The events of a topic, as {"event", "topic", "data"}; `*` is one segment of it and `**` the rest.
 
-        A lost connection is made again and subscribed on again, unless `resubscribe` is false; events that fell in
-        between are lost.
+        Where the session does not go on over a new connection, the topic is subscribed to again on that, unless
+        `resubscribe` is false; events that fell in between are lost then.
         """
         while True:
             connection = await self._usable(None)
@@ -356,11 +361,9 @@ class Client:
                             yield event
                 return
             except WsxCallError as error:
-                if (
-                    error.code not in ("DISCONNECTED", "DRAINING", "RESUME_LOST")
-                    or not resubscribe
-                    or self._error is not None
-                ):
+                if error.status == 401 and error.retry and await self._renew():
+                    continue
+                if error.code not in _LOST or not resubscribe or self._error is not None:
                     raise
                 connection.leaving.set()
 
@@ -370,10 +373,31 @@ class Client:
 
     async def authenticate(self, auth: Auth) -> None:
         """Renew the credentials of the open connection, and of those that follow."""
+        await self._show(auth)
+        self._auth = auth
+
+    async def _show(self, auth: Auth) -> None:
         told = auth if isinstance(auth, dict) else {"authorization": _authorization(auth)}
         answer = await self.call("POST", "/_wsx/auth", told)
-        self._auth = auth
         self.identity = answer.get("identity") if isinstance(answer, dict) else self.identity
+
+    async def _renew(self) -> bool:
+        """Show the server what `auth` gives now, once for all calls that find out at one moment that they have to."""
+        if not callable(self._auth):
+            return False
+        if self._renewing is None:
+            self._renewing = asyncio.ensure_future(self._show(self._auth()))
+            self._renewing.add_done_callback(self._renewed)
+        try:
+            await asyncio.shield(self._renewing)
+        except WsxCallError:
+            return False
+        return True
+
+    def _renewed(self, done: "asyncio.Future[None]") -> None:
+        self._renewing = None
+        if not done.cancelled():
+            done.exception()  # those who wait are told; there may be none left
 
     async def schema(self) -> dict[str, Any]:
         """The server's OpenAPI document, with `x-wsx` at each operation; fetched again only when it has changed."""

@@ -209,7 +209,7 @@ class Session(Calling):
         if self.draining:
             self._reject(call, 503, "DRAINING", retry=True)
         elif self.expires <= now:
-            self._reject(call, 401, "UNAUTHENTICATED", retry=False)
+            self._reject(call, 401, "UNAUTHENTICATED", retry=True)
         return not call.open
 
     def open_call(self, fields: dict[str, Any], form: Form, now: float, size: int) -> Incoming | None:
