@@ -910,7 +910,7 @@ class MsgRequest(BaseRequest):
     @property
     def data(self) -> Any:
         """The data of the message."""
-        return self._parsed.data
+        return self._parsed.fields.get("data")  # as its own `data` does, which would be one more call
 
     @property
     def body(self) -> bytes:
