@@ -12,6 +12,8 @@ from genro_asgi.routing import route
 from genro_asgi.server.server import AsgiServer
 from genro_asgi.testing import AsyncClient
 
+pytest.importorskip("python_multipart")
+
 TYPE = {"content-type": "multipart/form-data; boundary=B"}
 FIELD = b'--B\r\nContent-Disposition: form-data; name="title"\r\n\r\nA tree\r\n'
 FILE = b'--B\r\nContent-Disposition: form-data; name="file"; filename="../t.bin"\r\n\r\n'
