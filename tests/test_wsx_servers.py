@@ -166,6 +166,17 @@ def test_every_server_carries_wsx(any_site: Site) -> None:
         assert take(wsx)["data"] == {"event": "message", "topic": "/news", "data": {"a": 1}}
 
 
+def test_a_refused_handshake_is_no_error_of_ours(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    for _ in range(2):
+        with pytest.raises(InvalidStatus) as refused, site.wsx(origin="http://evil.example"):
+            pass
+        assert refused.value.response.status_code == 403
+    with site.wsx() as wsx:
+        assert call(wsx, "/echo", 1)["data"] == 1
+    assert "without completing handshake" not in site.log.read_text()
+
+
 def test_every_server_refuses_foreign_pages_and_serves_raw_routes(any_site: Site) -> None:
     with pytest.raises(InvalidStatus) as refused, any_site.wsx(origin="http://evil.example"):
         pass

@@ -101,6 +101,7 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
             self.framing = self.free = not (conn.extensions or conn.reader.buffer or self.close_sent)
         elif self.close_sent:
             self.framing = self.free = False
+            self.handshake_complete = True  # also by a refusal with a body, which uvicorn would log as an error
 
     # -- reading
 
