@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -589,12 +590,14 @@ async def test_a_hello_is_told_what_there_is() -> None:
         assert answer["data"]["limits"]["in_flight"] == 64
 
 
-@pytest.mark.parametrize(("compression", "told"), [(True, ["deflate", "msgpack"]), (False, ["msgpack"])])
+@pytest.mark.parametrize(("compression", "told"), [(True, {"deflate"}), (False, set[str]())])
 @pytest.mark.asyncio
-async def test_a_hello_is_told_of_forms_and_compression(compression: bool, told: list[str]) -> None:
+async def test_a_hello_is_told_of_forms_and_compression(compression: bool, told: set[str]) -> None:
+    if find_spec("msgpack") is not None:
+        told = {*told, "msgpack"}
     async with connected(make(websocket={"compression": compression})) as wsx:
         answer = await wsx.call("/_wsx/hello", {"v": 1, "features": ["msgpack", "deflate", "zstd"]})
-        assert answer["data"]["features"] == told
+        assert answer["data"]["features"] == sorted(told)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from genro_asgi.limits import Limits
 from genro_asgi.wsx.incoming import Incoming
@@ -332,3 +333,65 @@ def test_acks_that_are_none_are_refused(acks: Any) -> None:
         "WSX://" + json.dumps({"id": "1", "method": "POST", "path": "/_wsx/hello", "data": {"acks": acks}}), 0
     )
     assert [(m["status"], m["data"]["code"]) for m in said(session)] == [(400, "VALIDATION")]
+
+
+IDS = st.sampled_from(["c1", "c2", "c3", "x", "9", "c999999999999999999999", "\u0663"])
+ACTIONS = st.one_of(
+    st.tuples(st.just("call"), IDS, st.fixed_dictionaries({}, optional={"credit": st.integers(0, 3)})),
+    st.tuples(st.just("stream"), IDS, st.just({"stream": True})),
+    st.tuples(st.just("raw"), st.text(max_size=20), st.none()),
+    st.tuples(st.just("chunk"), IDS, st.integers(0, 3)),
+    st.tuples(st.just("grant"), IDS, st.integers(0, 3)),
+    st.tuples(st.just("cancel"), IDS, st.none()),
+    st.tuples(st.just("item"), st.just(""), st.none()),
+    st.tuples(st.just("end"), st.just(""), st.none()),
+    st.tuples(st.just("age"), st.just(""), st.none()),
+    st.tuples(st.just("park"), st.just(""), st.none()),
+    st.tuples(st.just("revive"), st.just(""), st.dictionaries(IDS, st.integers(-1, 5), max_size=4)),
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.lists(ACTIONS, max_size=40))
+def test_no_client_confuses_a_session(actions: list[tuple[str, str, Any]]) -> None:
+    session = make(limit=300, ws_in_flight=2, ws_streams=3)
+    started: list[Incoming] = []
+
+    def take(text: str) -> None:
+        call = session.receive(text, 0.0)
+        while call is not None:
+            call.on_cancel = call.close
+            started.append(call)
+            call = session.next_call(0.0)
+
+    for what, id, more in actions:
+        if what in ("call", "stream"):
+            take(json.dumps({"id": id, "method": "GET", "path": "/x", **more}))
+        elif what == "raw":
+            take(id)
+        elif what == "chunk":
+            take(json.dumps({"id": id, "seq": more, "data": 1}))
+        elif what == "grant":
+            take(json.dumps({"id": id, "credit": more}))
+        elif what == "cancel":
+            take(json.dumps({"method": "POST", "path": "/_wsx/cancel", "data": {"id": id}}))
+        elif what == "item" and started and started[-1].ready and session.streams < 3:
+            session.tell(started[-1].item("x" * 20))
+        elif what == "end" and started:
+            session.tell(started.pop().respond(200, "y" * 20))
+        elif what == "age":
+            assert session.kept is not None
+            session.kept.age()
+        elif what == "park":
+            session.park()
+        elif what == "revive":
+            session.revive(more, TEXT)
+        said(session)
+        assert session.kept is not None
+        assert session.kept._size <= 300
+        assert session.running >= 0
+        assert session.streams >= 0
+    session.lost()
+    for call in started:
+        call.close()
+    assert (session.calls, session.running, session.streams, session.senders) == ({}, 0, 0, {})
