@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from genro_asgi.datastructures.address import Address
 from genro_asgi.datastructures.cookies import parse_cookies
 from genro_asgi.datastructures.headers import Headers
+from genro_asgi.datastructures.instances import TakenAsItIs
 from genro_asgi.datastructures.query_params import QueryParams
 from genro_asgi.datastructures.state import State
 from genro_asgi.datastructures.url import URL
@@ -18,7 +19,7 @@ class WrongScope(ValueError, AssertionError):
     """A scope of another type: genro's users expect a ValueError, Starlette's an AssertionError."""
 
 
-class HTTPConnection(Mapping[str, Any]):
+class HTTPConnection(TakenAsItIs, Mapping[str, Any]):
     """A lazy view over an HTTP or WebSocket scope, with the names Starlette gives to its parts."""
 
     scope_types: ClassVar[tuple[str, ...]] = ("http", "websocket")

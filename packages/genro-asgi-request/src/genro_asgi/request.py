@@ -34,6 +34,7 @@ from genro_asgi.connection import HTTPConnection
 from genro_asgi.datastructures.address import Address
 from genro_asgi.datastructures.cookies import parse_cookies
 from genro_asgi.datastructures.headers import Headers
+from genro_asgi.datastructures.instances import TakenAsItIs
 from genro_asgi.datastructures.query_params import QueryParams, parse_query, query_dict
 from genro_asgi.datastructures.state import State
 from genro_asgi.datastructures.url import URL, is_cut
@@ -90,7 +91,7 @@ def valid_request_id(value: str) -> bool:
     return 0 < len(value) <= 128 and value.isascii() and value.isprintable()
 
 
-class BaseRequest(ABC):
+class BaseRequest(TakenAsItIs, ABC):
     """What every handler can ask, whatever carried the request.
 
     Attributes live on the class until somebody sets them: a request that nobody asks costs nothing.

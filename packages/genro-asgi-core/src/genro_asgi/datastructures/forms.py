@@ -4,12 +4,13 @@ import asyncio
 from typing import Any, BinaryIO
 
 from genro_asgi.datastructures.headers import Headers
+from genro_asgi.datastructures.instances import TakenAsItIs
 from genro_asgi.datastructures.multidict import ImmutableMultiDict
 
 __all__ = ["FormData", "UploadFile"]
 
 
-class UploadFile:
+class UploadFile(TakenAsItIs):
     """A file of a form; what is on disk is read and written in a thread.
 
     `filename` and `content_type` are what the client says; `size` is bytes. `file` is the file itself, for code that
