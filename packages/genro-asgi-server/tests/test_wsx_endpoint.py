@@ -796,6 +796,19 @@ async def test_failures_are_logged_by_a_name_the_client_knows(
 
 
 @pytest.mark.asyncio
+async def test_a_failing_event_is_logged_and_not_answered(caplog: pytest.LogCaptureFixture) -> None:
+    async with connected(make()) as wsx:
+        await wsx.send(method="POST", path="/teapot")
+        await wsx.send(method="POST", path="/nowhere")
+        assert (await wsx.call("/echo", 1))["data"] == 1
+        await until(lambda: len(caplog.records) == 2)
+    assert [one.getMessage() for one in caplog.records] == [
+        "Event POST /teapot failed with 418",
+        "Event POST /nowhere failed with 404",
+    ]
+
+
+@pytest.mark.asyncio
 async def test_a_publisher_may_wait_for_slow_subscribers() -> None:
     server = make()
     async with connected(server) as wsx:
