@@ -141,6 +141,22 @@ async def test_the_start_points_it_out_too(caplog: pytest.LogCaptureFixture) -> 
     assert [record.message for record in caplog.records] == ["AsgiServer(): nats: nothing in this release acts on it."]
 
 
+@pytest.mark.parametrize(("plugins", "heard"), [({}, []), ({"env": {}}, ["env"]), ("env, channel", ["env", "channel"])])
+def test_rules_of_plugins_that_are_not_there_are_pointed_out(plugins: object, heard: list[str]) -> None:
+    class Ruled(AsgiServer):
+        @route(env_requires="redis", channel_channels="mcp", pydantic_disabled=True)
+        async def index(self) -> str:
+            return "here"
+
+    server = Ruled(plugins=plugins)
+    server.check()
+    assert server._notices() == [
+        f"Route /index: what it says to the plugin {name} does not hold; write it under plugins."
+        for name in ("env", "channel")
+        if name not in heard
+    ]
+
+
 @pytest.mark.asyncio
 async def test_a_plain_routing_class_may_have_a_database_and_docs(site: Path) -> None:
     write(site, "apps: {plain: {module: 'shop_app:Plain', db_name: stock, docs: off}}")

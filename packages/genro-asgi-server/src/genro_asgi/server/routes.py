@@ -23,6 +23,7 @@ __all__ = ["ANY_METHOD", "Endpoint", "RouteTable"]
 #: What a route that declares no methods answers to (BEHAVIOUR, Requests); HEAD runs GET.
 ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _KNOWN_METHODS = frozenset({*ANY_METHOD, "HEAD", "OPTIONS", "SUBSCRIBE", "EXEC"})
+_REFUSING = frozenset({"channel", "env"})
 _ON_DISCONNECT = ("cancel", "finish")
 #: What may become of an event whose subscriber is too slow (WSX/1, section 10).
 POLICIES = ("block", "drop_oldest", "latest", "close")
@@ -131,6 +132,11 @@ class Endpoint:
             tags_match(self.rule, set())
         except RuleError as error:
             raise ConfigError(f"Route {self.path}: auth_rule={self.rule!r} is no rule: {error}.") from error
+
+    def unheard(self) -> list[str]:
+        """The plugins that could refuse requests, which the route has options for and its router does not have."""
+        plugged = {plugin.plugin_code for plugin in self.router.iter_plugins()}
+        return [name for name in self.entry.metadata.get("plugin_config", ()) if name in _REFUSING - plugged]
 
     def call(self, request: Any, args: tuple[str, ...]) -> Any:
         """Call the handler with `args` from the path and the rest from the request."""

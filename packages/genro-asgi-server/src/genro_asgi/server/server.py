@@ -461,7 +461,13 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
 
     def _notices(self) -> list[str]:
         """What a reader of the configuration may be wrong about."""
-        return [f"{place}: nothing in this release acts on it." for place in self.config.unread(self.config_read)]
+        found = [f"{place}: nothing in this release acts on it." for place in self.config.unread(self.config_read)]
+        for endpoint in self.table.endpoints():
+            found += [
+                f"Route {endpoint.path}: what it says to the plugin {name} does not hold; write it under plugins."
+                for name in endpoint.unheard()
+            ]
+        return found
 
     async def drain(self, seconds: float | None = None) -> None:
         """Take no more work, wait for what is in flight up to `seconds`, then cancel it."""
