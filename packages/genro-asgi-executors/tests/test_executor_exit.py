@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +16,7 @@ from typing import Any
 import offload_jobs as jobs
 import pytest
 
-from genro_asgi.executors import LocalExecutor, WorkerDiedError, process
+from genro_asgi.executors import LocalExecutor, ThreadExecutor, WorkerDiedError, process
 from genro_asgi.executors.process import WorkerProcess
 
 Make = Callable[..., LocalExecutor]
@@ -85,6 +86,20 @@ def test_a_pool_that_is_forgotten_with_its_loop(no_leak: None) -> None:
     pids = asyncio.run(use())
     gc.collect()
     assert not any(map(alive, pids))
+
+
+def test_a_pool_of_threads_that_is_forgotten(no_leak: None) -> None:
+    async def use() -> None:
+        pool = ThreadExecutor("t", max_workers=3)
+        await asyncio.gather(*[pool.run(time.sleep, 0.01) for _ in range(3)])
+
+    before = threading.active_count()
+    asyncio.run(use())
+    gc.collect()
+    deadline = time.monotonic() + 15
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
 
 
 def test_the_end_of_a_program(no_leak: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from contextvars import copy_context
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar, cast
+from weakref import finalize
 
 from genro_asgi.executors.base import BaseExecutor, Overload
 from genro_asgi.executors.crew import Crew
@@ -79,10 +80,12 @@ class ThreadExecutor(BaseExecutor):
             thread_name_prefix or f"genro-{name}",
             self.max_workers,
             self._backlog,
-            self._hand_back,
+            _hand_back,
             initializer,
             self.initargs,
         )
+        # The threads of a pool that nobody has any more, and that was not shut down, leave too.
+        finalize(self, self._crew.close).atexit = False
         self._lock = threading.Lock()
         self._lane: Lane | None = None
         self._lanes: dict[asyncio.AbstractEventLoop, Lane] = {}
@@ -264,16 +267,6 @@ class ThreadExecutor(BaseExecutor):
                 total.add(tally)
         return total
 
-    def _hand_back(self, job: Job[Any]) -> None:
-        lane: Lane = job.lane
-        lane.done.append(job)
-        if not lane.armed:
-            lane.armed = True
-            try:
-                lane.loop.call_soon_threadsafe(self._deliver, lane)
-            except RuntimeError:
-                self._bury(lane)
-
     def _deliver(self, lane: Lane) -> None:
         lane.armed = False
         done = lane.done
@@ -323,3 +316,16 @@ class ThreadExecutor(BaseExecutor):
             if self._lanes.pop(lane.loop, None) is not None:
                 self._tally.add(lane.tally)
             lane.armed = False
+
+
+def _hand_back(job: Job[Any]) -> None:
+    """Called by a thread, which does not hold the pool: only its jobs do."""
+    lane: Lane = job.lane
+    lane.done.append(job)
+    if not lane.armed:
+        lane.armed = True
+        pool = cast("ThreadExecutor", job.owner)
+        try:
+            lane.loop.call_soon_threadsafe(pool._deliver, lane)
+        except RuntimeError:
+            pool._bury(lane)
