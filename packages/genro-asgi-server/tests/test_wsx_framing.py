@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from genro_asgi.exceptions import ConfigError
+from genro_asgi.routing import route
 from genro_asgi.server.eager import start_task
 from genro_asgi.server.server import AsgiServer
 from genro_asgi.server.wsx_connection import protocol_behind
@@ -16,6 +17,7 @@ from genro_asgi.wsx.masking import apply_mask, xor_mask
 pytest.importorskip("websockets")
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from genro_asgi.server.ws_protocol import GenroWebSocketProtocol
@@ -36,6 +38,7 @@ class Wire(asyncio.Transport):
         self.writes = 0
         self.closed = False
         self.paused = False
+        self.protocol: Any = None
 
     def write(self, data: Any) -> None:
         self.written += data
@@ -52,6 +55,9 @@ class Wire(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.paused = False
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
 
 
 def frame(payload: bytes, opcode: int = 1, fin: bool = True, masked: bool = True) -> bytes:
@@ -275,6 +281,54 @@ async def test_channels_with_something_in_between_are_left_alone() -> None:
         return {"type": "websocket.connect"}
 
     assert protocol_behind(receive, receive) is None
+
+
+class Echo(AsgiServer):
+    @route()
+    async def echo(self, body_data: Any) -> Any:
+        return body_data
+
+
+@pytest.mark.parametrize("kind", ["plain", "compressed", "wrapped"])
+@pytest.mark.asyncio
+async def test_a_protocol_uvicorn_has_made_becomes_one_of_ours(kind: str) -> None:
+    server = Echo()
+
+    async def between(scope: Any, receive: Any, send: Any) -> None:
+        async def passed(message: Any) -> None:
+            await send(message)
+
+        await server(scope, receive, passed)
+
+    app = between if kind == "wrapped" else server
+    config = uvicorn.Config(app, log_level="error", ws_per_message_deflate=kind == "compressed")
+    config.load()
+    protocol: Any = WebSocketsSansIOProtocol(config, ServerState(), {})
+    wire = Wire()
+    protocol.connection_made(wire)
+    offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    protocol.data_received(HANDSHAKE[:-2] + offer if kind == "compressed" else HANDSHAKE)
+    await settle()
+    assert type(protocol) is (GenroWebSocketProtocol if kind == "plain" else WebSocketsSansIOProtocol)
+    assert (wire.protocol is protocol) is (kind == "plain")
+    message = b'WSX://{"id":"1","method":"POST","path":"/echo","data":[1]}'
+    for part in (frame(message), frame(message[:20], fin=False) + frame(message[20:], 0)):
+        wire.written = b""
+        protocol.data_received(part)
+        await settle()
+        answer = b'WSX://{"id":"1","status":200,"data":[1]}'
+        assert wire.written[:1] == (b"\xc1" if kind == "compressed" else b"\x81")
+        assert kind == "compressed" or wire.written == bytes((0x81, len(answer))) + answer
+    for connection in list(server.websockets.wsx.connections):
+        connection.close(1012, "enough")
+    await settle()
+    assert wire.written.endswith(b"\x88\x08\x03\xf4enough")
+    protocol.data_received(frame(b"\x03\xf4", 8))
+    await settle()
+    assert wire.closed
+    protocol.connection_lost(None)
+    await settle()
+    assert not server.websockets.wsx.connections
 
 
 # Tasks that begin at once

@@ -98,6 +98,10 @@ class WebSocket(HTTPConnection):
         """The send channel of the server."""
         return self._send
 
+    @asgi_send.setter
+    def asgi_send(self, send: Send) -> None:
+        self._send = send
+
     @property
     def connection_state(self) -> WebSocketState:
         """CONNECTING until it is accepted, CONNECTED, and DISCONNECTED once either side has ended it."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from struct import Struct
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -59,6 +59,13 @@ def turn_of(loop: asyncio.AbstractEventLoop) -> Turn:
     return turn
 
 
+def _at_a_border(protocol: WebSocketsSansIOProtocol) -> bool:
+    """Whether a protocol is open, its frames are not compressed, and no part of one was given to the library."""
+    conn = protocol.conn
+    open = protocol.handshake_complete and not (protocol.close_sent or protocol.disconnected)
+    return open and not (conn.extensions or conn.reader.buffer or protocol.transport.is_closing())
+
+
 class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
     """Takes whole, masked, uncompressed data frames apart by itself, and leaves all others to the library.
 
@@ -80,6 +87,9 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._prepare()
+
+    def _prepare(self) -> None:
         self._max_size: int = self.config.ws_max_size
         #: What has come of a frame that is not complete, and how long it will be at least.
         self._buffer = b""
@@ -96,12 +106,26 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
             self.flush()
         await super().send(message)
         if message["type"] == "websocket.accept":
-            conn = self.conn
-            # Nothing of a frame may have been given to the library already.
-            self.framing = self.free = not (conn.extensions or conn.reader.buffer or self.close_sent)
+            self.framing = self.free = _at_a_border(self)
         elif self.close_sent:
             self.framing = self.free = False
             self.handshake_complete = True  # also by a refusal with a body, which uvicorn would log as an error
+
+    @classmethod
+    def adopt(cls, protocol: Any) -> "GenroWebSocketProtocol | None":
+        """The protocol uvicorn has made where it runs by itself as one of these, from its accept on.
+
+        None when it is of another kind, or when its frames are for the library (they are compressed).
+        """
+        if type(protocol) is not WebSocketsSansIOProtocol or not _at_a_border(protocol):
+            return None
+        protocol.__class__ = cls
+        own = cast(GenroWebSocketProtocol, protocol)
+        own._prepare()
+        own.framing = True
+        own.free = own.writable.is_set()
+        own.transport.set_protocol(own)  # some transports keep the methods of their protocol
+        return own
 
     # -- reading
 

@@ -37,7 +37,7 @@ class WsxConnection(WsxCalls):
         self, handler: "WsxHandler", websocket: WebSocket, auth: dict[str, Any] | None, id: str, *, legacy: bool
     ) -> None:
         limits = handler.limits
-        protocol = protocol_behind(websocket.asgi_receive, websocket.asgi_send)
+        protocol = protocol_behind(websocket.asgi_receive, websocket.asgi_send) or _adopted(websocket)
         session = Session(
             "server",
             text=str if protocol is None else bytes,
@@ -394,6 +394,19 @@ def protocol_behind(receive: Any, send: Any) -> "GenroWebSocketProtocol | None":
     protocol = getattr(receive, "__self__", None)
     direct = getattr(protocol, "framing", False) is True and getattr(send, "__self__", None) is protocol
     return protocol if direct else None
+
+
+def _adopted(websocket: WebSocket) -> "GenroWebSocketProtocol | None":
+    """The same where uvicorn was not started by us, and has made a protocol of its own."""
+    protocol = getattr(websocket.asgi_receive, "__self__", None)
+    if type(protocol).__name__ != "WebSocketsSansIOProtocol" or websocket.asgi_send != getattr(protocol, "send", None):
+        return None
+    from genro_asgi.server.ws_protocol import GenroWebSocketProtocol
+
+    own = GenroWebSocketProtocol.adopt(protocol)
+    if own is not None:
+        websocket.asgi_send = own.send
+    return own
 
 
 def _message(frame: Frame) -> dict[str, Any]:
