@@ -58,7 +58,7 @@ class GenroHttpProtocol(HttpToolsProtocol):
         self._head_timer = None
         if self._head_open:
             self._refuse(HTTPRequestTimeout("The head of the request did not arrive in time."))
-        else:
+        elif self.cycle is None or self.cycle.response_complete:
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
@@ -139,7 +139,8 @@ class GenroHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         # Answers keep the order of their requests: a refusal waits for those that came before it.
         last = not self.pipeline
-        if self.cycle is not None and self.cycle.more_body:
+        cycle = self.cycle
+        if cycle is not None and cycle.more_body and cycle.response_complete:
             self._left_unread = UNREAD
             self._start_timer()
         super().on_response_complete()
