@@ -482,6 +482,19 @@ async def test_a_client_that_leaves_a_mounted_application_is_no_error() -> None:
         await server(scope, receive, send)
 
 
+@pytest.mark.asyncio
+async def test_what_nobody_answers_stays_a_404_whatever_handlers_give() -> None:
+    class Odd(AsgiServer):
+        @route()
+        async def odd(self) -> object:
+            return object()
+
+    async with AsyncClient(Odd()) as client:
+        assert (await client.get("/odd")).text.startswith("<object object at ")
+        assert (await client.get("/nowhere")).status_code == 404
+        assert (await client.head("/nowhere")).status_code == 404
+
+
 def test_a_mount_never_changes_the_scope_of_the_caller() -> None:
     from genro_asgi.server.mounts import Mount
 

@@ -54,16 +54,21 @@ ROUTER_ERRORS: dict[str, Callable[[], HTTPException]] = {
     "signature_error": HTTPBadRequest,
 }
 
+
+class _NotFound:
+    """A class of its own: one that handlers may return objects of would get an encoder."""
+
+
 #: The value of a path nobody answers; no exception is made for it, it is the commonest answer of all.
-NOT_FOUND: Any = object()
+NOT_FOUND: Any = _NotFound()
 
 #: Its generators begin their answer before their first piece.
 EVENT_STREAM = "text/event-stream"
 
 _GENERATORS = frozenset((AsyncGeneratorType, GeneratorType))
 
-# A wrapped value is no plain value: it must never be taken for text.
-ENCODERS[ResultWrapper] = None
+# These are no plain values: they must never be taken for text.
+ENCODERS[ResultWrapper] = ENCODERS[_NotFound] = None
 
 
 class Dispatcher:
