@@ -120,7 +120,7 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         if type(protocol) is not WebSocketsSansIOProtocol or not _at_a_border(protocol):
             return None
         protocol.__class__ = cls
-        own = cast(GenroWebSocketProtocol, protocol)
+        own = cast("GenroWebSocketProtocol", protocol)
         own._prepare()
         own.framing = True
         own.free = own.writable.is_set()
