@@ -166,6 +166,15 @@ def test_every_server_carries_wsx(any_site: Site) -> None:
         assert take(wsx)["data"] == {"event": "message", "topic": "/news", "data": {"a": 1}}
 
 
+def test_every_server_tells_soon_why_it_closes(any_site: Site) -> None:
+    with any_site.wsx() as wsx:
+        send(wsx, id="h", method="POST", path="/_wsx/hello", data={"v": 2})
+        began = time.monotonic()
+        messages, code = until_closed(wsx)
+        assert ([message["status"] for message in messages], code) == ([501], 4400)
+        assert time.monotonic() - began < 8
+
+
 def test_a_refused_handshake_is_no_error_of_ours(new_site: Callable[..., Site]) -> None:
     site = new_site()
     for _ in range(2):

@@ -25,6 +25,8 @@ logger = logging.getLogger("genro_asgi")
 
 #: Seconds a client is given to answer a close.
 CLOSE_TIMEOUT = 10.0
+#: The same where another server looks after that: some close when nobody reads any more, and not before.
+ASGI_CLOSE_TIMEOUT = 1.0
 
 
 class WsxConnection(WsxCalls):
@@ -327,6 +329,8 @@ class WsxConnection(WsxCalls):
             self._writer = None
 
     async def _say_close(self, code: int, reason: str) -> None:
+        if self.protocol is None:
+            self.loop.call_later(ASGI_CLOSE_TIMEOUT, self._give_up)
         await self.websocket.close(code, reason)
 
     def _give_up(self) -> None:
