@@ -470,8 +470,12 @@ class AsgiServer(HttpEndpoint, BasicAuthMixin, RoutingClass):
         return found
 
     async def drain(self, seconds: float | None = None) -> None:
-        """Take no more work, wait for what is in flight up to `seconds`, then cancel it."""
-        await drain(self, self._grace if seconds is None else seconds)
+        """Take no more work, wait for what is in flight up to `seconds`, then cancel it.
+
+        By default as long as the grace time allows, whose last part is for ending: a quarter, at most two seconds.
+        """
+        grace = self._grace
+        await drain(self, grace - min(2.0, grace / 4) if seconds is None else seconds)
 
     def _open_pools(self) -> None:
         # Their threads start with the first call, so that pools of a server that never serves cost nothing.
