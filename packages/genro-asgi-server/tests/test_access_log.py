@@ -1,5 +1,7 @@
 """One line for each answer, whatever way it took, and no more than a line."""
 
+import asyncio
+import json
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -53,6 +55,11 @@ class Site(AsgiServer):
     async def broken(self) -> None:
         raise LookupError("x")
 
+    @route()
+    async def waiting(self) -> int:
+        await asyncio.sleep(0)
+        return 2
+
 
 ASKED = [
     ("GET", "/bare", None, "GET /bare 200"),
@@ -83,6 +90,31 @@ async def test_every_answer_has_one_line(more: dict[str, Any], caplog: pytest.Lo
     lines = [record.getMessage() for record in caplog.records if record.name == "genro_asgi.access"]
     assert [re.sub(r" \(\d+\.\dms\)$", "", line) for line in lines] == [line for *_, line in ASKED]
     assert all(re.search(r" \(\d+\.\dms\)$", line) for line in lines)
+
+
+CALLED = [
+    ("GET", "/bare", None, "GET /bare 200"),
+    ("GET", "/waiting", None, "GET /waiting 200"),
+    ("GET", "/threaded", None, "GET /threaded 200"),
+    ("POST", "/posted", [1], "POST /posted 200"),
+    ("GET", "/refused", None, "GET /refused 403"),
+    ("GET", "/broken", None, "GET /broken 500"),
+    ("GET", "/nothing", None, "GET /nothing 404"),
+]
+
+
+@pytest.mark.parametrize("more", [{}, {"cors": True}], ids=["alone", "beside another hook"])
+@pytest.mark.asyncio
+async def test_every_call_has_one_line(more: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "genro_asgi.access")
+    server = Site(middleware={"logging": True, **more})
+    async with AsyncClient(server) as client, client.websocket("/", ["wsx.1"]) as socket:
+        for number, (method, path, data, _) in enumerate(CALLED):
+            fields = {"id": str(number), "method": method, "path": path, "data": data}
+            await socket.send_text("WSX://" + json.dumps(fields))
+            await socket.receive_text()
+    lines = [record.getMessage() for record in caplog.records if record.name == "genro_asgi.access"]
+    assert [re.sub(r" \(\d+\.\dms\)$", "", line) for line in lines] == [line for *_, line in CALLED]
 
 
 @pytest.mark.asyncio

@@ -142,7 +142,7 @@ class WsxCalls:
 
     def _answer_now(self, request: MsgRequest, call: Incoming, handling: Any) -> None:
         """Answer a call whose handler cannot wait: a task of its own would cost a fifth of all that is done for it."""
-        live = self.handler.live
+        live, note = self.handler.live, self.handler.note
         live[request] = request
         self.tasks += 1  # should the handler stop the server: not before its own answer
         token = set_current(request)
@@ -156,6 +156,8 @@ class WsxCalls:
                 value = end.value
             if value.__class__ in _NATIVE and request._response is None and not request.extra:
                 frame = call.respond(200, value)
+                if note is not None:
+                    note(request, 200)
             else:
                 rest = _give(value)
         except BaseException as error:
@@ -209,6 +211,8 @@ class WsxCalls:
             quick = value.__class__ in _NATIVE and request._response is None and not request.extra
             if quick:
                 frame = call.respond(200, value)
+                if self.handler.note is not None:
+                    self.handler.note(request, 200)
         except BaseException as error:
             await self._answer(request, call, _raise(error))
             return
@@ -285,6 +289,8 @@ class WsxCalls:
         untouched = request._response is None and (endpoint is None or endpoint.media_type is None)
         if value.__class__ in _NATIVE and untouched and handler.plain_after:
             self._say(call.respond(200, value))
+            if handler.note is not None:
+                handler.note(request, 200)
             return
         response = await handler.dispatcher.settle(request, value)
         request.phase = "sending"

@@ -60,8 +60,10 @@ class WsxHandler:
         self.own_init = factory.init is not MsgRequest.init or factory.__init__ is not MsgRequest.__init__
         self.new_request: Callable[[type[MsgRequest]], Any] = call if self.own_init else object.__new__
         self.dispatcher, self.table = self.server.ws_dispatcher, self.server.table
-        #: Whether nothing stands behind a handler, and nothing before it either.
-        self.plain_after = not self.dispatcher.after
+        #: Whether nothing but the access log stands behind a handler, and nothing before it either.
+        log = self.dispatcher.log
+        self.note = None if log is None else log.note
+        self.plain_after = not self.dispatcher.after or log is not None
         self.plain = self.plain_after and not (self.own_init or self.dispatcher.before or self.dispatcher.always_slow)
 
     def left_to_applications(self) -> bool:
