@@ -318,6 +318,44 @@ export const checks = {
     await fails(fixed.get("/me"), { status: 401, code: "UNAUTHENTICATED" });
   },
 
+  async "credentials that end while topics are subscribed to"({ wsx: other, connect, WebSocket }) {
+    const net = cuttable(WebSocket);
+    const states = [];
+    const onState = (state) => states.push(state);
+    const auth = () => ({ token: "short-1" });
+    const wsx = await connect({ auth, WebSocket: net.WebSocket, backoff: 20, onState });
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    const sub = wsx.subscribe("/prices/eur");
+    await sub.ready;
+    await other.post("/say", { topic: "/prices/eur", value: 1 });
+    equal((await sub.next()).value, { event: "message", topic: "/prices/eur", data: 1, dropped: 0 });
+    net.cut();
+    await until(() => states.length === 3);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    equal((await sub.next()).value, { event: "sync", topic: "/prices/eur", data: null, dropped: 0 });
+    await other.post("/say", { topic: "/prices/eur", value: 2 });
+    equal((await sub.next()).value.data, 2);
+    const fixed = await connect({ auth: { token: "short-0" } });
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    await fails(fixed.subscribe("/prices/eur").ready, { status: 401, code: "UNAUTHENTICATED" });
+  },
+
+  async "what the server has to call"({ connect, WebSocket }) {
+    const frames = [];
+    const heard = class extends WebSocket {
+      constructor(...options) {
+        super(...options);
+        this.addEventListener("message", ({ data }) => frames.push(data));
+      }
+    };
+    const wsx = await connect({ WebSocket: heard });
+    const { openapi, paths } = await wsx.schema();
+    equal([openapi, paths["/count"].get["x-wsx"].stream], ["3.1.0", "server"]);
+    frames.length = 0;
+    equal((await wsx.schema()).paths, paths);
+    equal(frames.map((frame) => [/"status":304/.test(frame), frame.length < 200]), [[true, true]]);
+  },
+
   async "a lost connection"({ connect, WebSocket }) {
     const net = cuttable(WebSocket);
     const states = [];

@@ -278,7 +278,7 @@ const cases = {
     const [socket] = net.sockets;
     const refuse = (...paths) => {
       for (const { id } of socket.calls.filter(({ path }) => paths.includes(path))) {
-        socket.say({ id, status: 401, data: { error: "They have expired.", code: "UNAUTHENTICATED" } });
+        socket.say({ id, status: 401, data: { error: "They have expired.", code: "UNAUTHENTICATED", retry: true } });
       }
     };
     const last = (path) => socket.calls.findLast((call) => call.path === path);
@@ -311,10 +311,92 @@ const cases = {
     const fixed = await connected(net, { auth: { token: "t" } });
     const refused = assert.rejects(fixed.post("/e"), { status: 401 });
     await settle();
-    net.sockets[1].say({ id: net.sockets[1].calls[0].id, status: 401, data: { code: "UNAUTHENTICATED" } });
+    net.sockets[1].say({ id: net.sockets[1].calls[0].id, status: 401, data: { code: "UNAUTHENTICATED", retry: true } });
     await refused;
     assert.equal(net.sockets[1].calls.length, 1);
     fixed.close();
+
+    // A handler may have done something before it said no.
+    const able = await connected(net, { auth: () => ({ token: "t" }) });
+    const said = assert.rejects(able.post("/f"), { status: 401 });
+    await settle();
+    net.sockets[2].say({ id: net.sockets[2].calls[0].id, status: 401, data: { code: "UNAUTHENTICATED", retry: false } });
+    await said;
+    assert.equal(net.sockets[2].calls.length, 1);
+    able.close();
+  },
+
+  async "credentials that ended are renewed for a topic, too, once each time"() {
+    const net = network();
+    const client = await connected(net, { auth: () => ({ token: "t" }) });
+    const events = [];
+    const sub = client.subscribe("/t", null, ({ event }) => events.push(event));
+    const socket = () => net.sockets.at(-1);
+    const reply = async (status, data) => {
+      await settle();
+      const { id } = socket().calls.findLast(({ path }) => path === "/t");
+      socket().say({ id, status, data, ...(status === 200 && { stream: true, seq: 0 }) });
+      await settle();
+    };
+    const refuse = (retry = true) => reply(401, { error: "They have expired.", code: "UNAUTHENTICATED", retry });
+    const paths = () => socket().calls.flatMap(({ path }) => path ?? []);
+    await refuse();
+    assert.deepEqual(paths(), ["/t", "/_wsx/auth"]);
+    socket().answer({ identity: "ada" }, { path: "/_wsx/auth" });
+    await reply(200, { sub: "1" });
+    assert.deepEqual([paths(), (await sub.ready).sub, events], [["/t", "/_wsx/auth", "/t"], "1", []]);
+
+    // On the next connection; and where that is lost meanwhile, the one after it is shown them anyway.
+    for (const turn of [1, 2]) {
+      socket().lose(1006);
+      await settle();
+      await pass(500);
+      assert.deepEqual([net.sockets.length, paths()], [turn + 1, ["/t"]]);
+      if (turn === 1) await refuse();
+    }
+    assert.deepEqual(net.sockets[1].calls.map(({ path }) => path), ["/t", "/_wsx/auth"]);
+    await reply(200, { sub: "2" });
+    assert.deepEqual(events, ["sync"]);
+
+    socket().lose(1006);
+    await settle();
+    await pass(2000);
+    await refuse();
+    socket().answer({ identity: "ada" }, { path: "/_wsx/auth" });
+    await refuse();
+    await assert.rejects(sub.done, { status: 401, message: "They have expired." });
+    assert.deepEqual(paths(), ["/t", "/_wsx/auth", "/t"]);
+
+    const other = assert.rejects(client.subscribe("/t").ready, { status: 401, retry: false });
+    await refuse(false);
+    await other;
+    const control = new AbortController();
+    const left = client.subscribe("/t", null, null, { signal: control.signal });
+    await refuse();
+    control.abort(); // it is not waited for
+    assert.equal((await left.next()).done, true);
+    client.close();
+  },
+
+  async "the schema is sent once, and again when it has changed"() {
+    const net = network();
+    const client = await connected(net);
+    const [socket] = net.sockets;
+    const ask = async (fields) => {
+      const document = client.schema();
+      await settle();
+      const { id, method, path, headers } = socket.calls.at(-1);
+      assert.deepEqual([method, path], ["GET", "/_wsx/schema"]);
+      socket.say({ id, ...fields });
+      return [headers, await document];
+    };
+    assert.deepEqual(await ask({ status: 200, headers: { etag: '"1"' }, data: { n: 1 } }), [undefined, { n: 1 }]);
+    const known = { "if-none-match": '"1"' };
+    assert.deepEqual(await ask({ status: 304, headers: { etag: '"1"' } }), [known, { n: 1 }]);
+    await assert.rejects(ask({ status: 500, data: { code: "INTERNAL" } }), { status: 500 });
+    assert.deepEqual(await ask({ status: 200, headers: { etag: '"2"' }, data: { n: 2 } }), [known, { n: 2 }]);
+    assert.deepEqual(await ask({ status: 304 }), [{ "if-none-match": '"2"' }, { n: 2 }]);
+    client.close();
   },
 
   async "a topic: who takes their time is sent no more than the credit, and a signal leaves it"() {

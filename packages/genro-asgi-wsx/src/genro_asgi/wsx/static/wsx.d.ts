@@ -227,6 +227,8 @@ export class WsxClient {
   ): Promise<void>;
   handle(path: string, handler: Handler): void;
   ping(): Promise<number>;
+  /** The server's OpenAPI document; sent again only when it has changed. */
+  schema(): Promise<Record<string, any>>;
   authenticate(auth: Auth): Promise<void>;
   close(): void;
 }

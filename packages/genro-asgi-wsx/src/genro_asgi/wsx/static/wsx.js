@@ -35,6 +35,8 @@ const fault = (text, options) => new WsxError(text, options);
 // Errors may be anything: an AbortSignal brings what its owner gave it.
 const isLost = (error) => error?.code === "DISCONNECTED" || error?.code === "RESUME_LOST";
 const isUnrun = (error) => error?.retry === true;
+// A 401 of a handler may come after it has done something.
+const isExpired = (error) => isUnrun(error) && error.status === 401;
 const TITLES = { 404: "Not Found", 409: "Conflict", 499: "Client Closed Request", 500: "Internal Server Error",
   503: "Service Unavailable", 504: "Gateway Timeout" };
 // The status and name of what either side may say.
@@ -1105,11 +1107,11 @@ class Subscription {
   #events;
   #first;
 
-  constructor(topic, open, onEvent, leave) {
+  constructor(topic, { open, renew, onEvent, leave }) {
     this.ready = this.#ready.promise;
     if (leave?.aborted) this.close();
     leave?.addEventListener("abort", () => this.close(), { once: true, signal: this.#control.signal });
-    this.#events = this.#follow(topic, open);
+    this.#events = this.#follow(topic, open, renew);
     this.#first = this.#events.next(); // it begins at once, and not with the first event that is asked for
     this.#first.catch(() => {});
     if (onEvent) this.done = this.#deliver(onEvent);
@@ -1146,26 +1148,29 @@ class Subscription {
     }
   }
 
-  async *#follow(topic, open) {
+  async *#follow(topic, open, renew) {
     const { signal } = this.#control;
     try {
-      for (let again; ; ) {
+      for (let joined = false, renewed = false, pause = false; ; ) {
         try {
-          const call = await open(signal, again);
+          const call = await open(signal, pause);
           for await (const { data, headers } of call.items) {
             if (data?.sub !== undefined && data.event === undefined) {
               this.#ready.resolve(data);
               this.presence = data.presence;
-              // After a reconnect something may have been missed, and this says so.
-              if (data.presence || again) yield { event: "sync", topic, data: data.presence ?? null, dropped: 0 };
+              const missed = joined; // something may have been, after a reconnect, and the event says so
+              joined = true;
+              if (data.presence || missed) yield { event: "sync", topic, data: data.presence ?? null, dropped: 0 };
             } else {
               yield { ...data, dropped: Number(headers["wsx-dropped"] ?? 0) };
             }
           }
           return;
         } catch (error) {
-          if (!isLost(error) && !isUnrun(error)) throw error;
-          again = error;
+          const expired = isExpired(error);
+          if (expired ? renewed || !(await renew(signal)) : !isLost(error) && !isUnrun(error)) throw error;
+          renewed = expired;
+          pause = !expired && isUnrun(error);
         }
       }
     } catch (error) {
@@ -1189,6 +1194,7 @@ export class WsxClient {
   #renewing = null;
   #wake = () => {};
   #shown = null;
+  #schema = {};
 
   /** Connects when `connect` is called. */
   constructor(url, options = {}) {
@@ -1260,8 +1266,8 @@ export class WsxClient {
         return await session.request(method, path, { ...options, timeout: until - now() }).response;
       } catch (error) {
         if (data?.[Symbol.asyncIterator]) throw error;
-        if (error?.status === 401 && !renewed && !path.startsWith("/_wsx/")) {
-          if (!(await this.#renew())) throw error;
+        if (isExpired(error) && path !== "/_wsx/auth") {
+          if (renewed || !(await this.#renew())) throw error;
           renewed = true;
           continue;
         }
@@ -1282,8 +1288,8 @@ export class WsxClient {
       this.identity = (await this.call("POST", "/_wsx/auth", { data: shown }))?.identity ?? this.identity;
       return true;
     };
-    // Many calls may find out at the same moment.
-    this.#renewing ??= show().catch(() => false).finally(() => { this.#renewing = null; });
+    // Many calls may find out at the same moment; after a loss the next connection has been shown them.
+    this.#renewing ??= show().catch(isLost).finally(() => { this.#renewing = null; });
     return this.#renewing;
   }
 
@@ -1301,12 +1307,13 @@ export class WsxClient {
    * `credit` is how many events may wait, `signal` leaves the topic.
    */
   subscribe(topic, filter, onEvent, { credit = WINDOW, signal: leave } = {}) {
-    const open = async (signal, again) => {
-      if (isUnrun(again)) await sleep(this.#jitter(3), signal);
+    const open = async (signal, pause) => {
+      if (pause) await sleep(this.#jitter(3), signal);
       const session = await this.#current(Infinity, signal);
       return session.request("SUBSCRIBE", topic, { data: filter, credit, signal });
     };
-    return new Subscription(topic, open, onEvent, leave);
+    const renew = (signal) => within(this.#renew(), Infinity, null, signal);
+    return new Subscription(topic, { open, renew, onEvent, leave });
   }
 
   /** Tell the server something that it does not answer. */
@@ -1324,6 +1331,15 @@ export class WsxClient {
     const start = now();
     await this.call("POST", "/_wsx/ping");
     return now() - start;
+  }
+
+  /** The server's OpenAPI document, with `x-wsx` at each operation; sent again only when it has changed. */
+  async schema() {
+    const { etag } = this.#schema;
+    const headers = etag && { "if-none-match": etag };
+    const answer = await this.request("GET", "/_wsx/schema", { headers });
+    if (answer.status !== 304) this.#schema = { etag: answer.headers.etag, document: answer.data };
+    return this.#schema.document;
   }
 
   /** Show new credentials on the open connection, and on those to come. */
