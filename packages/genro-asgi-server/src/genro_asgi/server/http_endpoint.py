@@ -8,7 +8,7 @@ from time import time
 from types import AsyncGeneratorType, CoroutineType
 from typing import Any
 
-from genro_asgi.body import MalformedJson, check_length
+from genro_asgi.body import MalformedJson
 from genro_asgi.delivery import Begun
 from genro_asgi.exceptions import (
     HTTPException,
@@ -55,6 +55,13 @@ _SPECIAL = frozenset(
 
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 
+# Headers that say nothing secret, whatever their values are.
+_OPEN = frozenset((
+    b"accept", b"accept-charset", b"accept-encoding", b"accept-language", b"cache-control", b"connection",
+    b"content-length", b"content-type", b"host", b"keep-alive", b"origin", b"pragma", b"referer", b"sec-fetch-dest",
+    b"sec-fetch-mode", b"sec-fetch-site", b"te", b"user-agent",
+))  # fmt: skip
+
 _NO_HEADERS: tuple[tuple[bytes, ...], tuple[bytes, ...]] = ((), ())
 
 _not_found = error_response(HTTPNotFound())
@@ -77,7 +84,7 @@ _CANCELLED: dict[str, Callable[[], HTTPException]] = {
 class HeadProfile:
     """What the names of a head say before any value is looked at."""
 
-    __slots__ = ("json_body", "length_at", "plain", "size", "type_at")
+    __slots__ = ("json_body", "length_at", "open", "plain", "size", "type_at")
 
     def __init__(self, names: tuple[bytes, ...], max_count: int) -> None:
         special = _SPECIAL.intersection(names)
@@ -86,6 +93,8 @@ class HeadProfile:
         self.size = len(b"".join(names)) if len(set(names)) == len(names) <= max_count else 1 << 62
         #: Nothing asks for the longer way.
         self.plain = not special
+        #: It may be compared with that of another client.
+        self.open = _OPEN.issuperset(names)
         #: A body follows, and nothing else is special.
         self.json_body = special == {b"content-length"} and b"content-type" in names
         self.length_at = names.index(b"content-length") if self.json_body else 0
@@ -113,6 +122,9 @@ class HttpEndpoint:
     _loop: asyncio.AbstractEventLoop | None
     _request_class: type[HttpRequest]
     _live: dict[BaseRequest, BaseRequest]
+    #: The head that was read last, and what `_read_head` said of it.
+    _head: list[tuple[bytes, bytes]] | None
+    _head_kind: tuple[bool, bool]
 
     def _prepare_http(self) -> None:
         """Take what all requests have in common: the class of requests, the limits of heads, the hooks."""
@@ -123,6 +135,7 @@ class HttpEndpoint:
         self._own_init = factory.init is not HttpRequest.init or factory.__init__ is not HttpRequest.__init__
         self._live = self.request_registry.live
         self._profiles: dict[tuple[bytes, ...], HeadProfile] = {}
+        self._head: list[tuple[bytes, bytes]] | None = None
         head = self.dispatcher.head
         no_limit = 1 << 62
         self._head_count = head.count if head is not None else no_limit
@@ -172,23 +185,19 @@ class HttpEndpoint:
         try:
             try:
                 path, method, headers = scope["path"], scope["method"], scope["headers"]
-                names, values = zip(*headers) if headers else _NO_HEADERS  # noqa: B905
-                try:
-                    profile = self._profiles[names]
-                except KeyError:
-                    profile = self._learn(names)
+                if headers == self._head:
+                    plain, json_body = self._head_kind
+                else:
+                    plain, json_body = self._read_head(scope, headers)
                 try:
                     query, root = scope["query_string"], scope["root_path"]
                 except KeyError:
                     query, root = scope.get("query_string"), scope.get("root_path")
-                # Joining is the cheapest way to add up some lengths in Python. The path of an endpoint is short; how
-                # long another one is, is asked when it is looked for.
-                if profile.size + len(b"".join(values)) > self._head_size or (
-                    query and len(path) + len(query) > self._head_url
-                ):
+                # The path of an endpoint is short; how long another one is, is asked when it is looked for.
+                if query and len(path) + len(query) > self._head_url:
                     self._check_head(scope)
                 quick = True
-                if self._plain and profile.plain and method == "GET" and not root:
+                if self._plain and plain and method == "GET" and not root:
                     endpoint = self.table.gets.get(path)
                     if endpoint is not None:
                         request.endpoint = endpoint
@@ -209,24 +218,23 @@ class HttpEndpoint:
                         else:
                             value = self.dispatcher.enter(request, path, method, False)
                 elif (
-                    profile.json_body
+                    json_body
                     and self._plain
                     and not root
                     and (endpoint := self.table.exact.get(path)) is not None
                     and method in endpoint.quick_body
-                    and values[profile.type_at] == b"application/json"
                 ):
                     # A small JSON body is the other common case: it is taken here, without a coroutine for it.
                     request.endpoint = endpoint
                     request.phase = "body"
-                    announced = values[profile.length_at]
-                    if not announced.isdigit() or len(announced) > self._length_digits:
-                        check_length(announced, self._max_body)
                     message = await receive()
-                    if message["type"] != "http.request" or message.get("more_body"):
-                        body = await request.read_rest(message)
-                    else:
+                    try:
+                        body, more = message["body"], message["more_body"]
+                    except KeyError:  # a server that says no more than it must, or a client that has left
                         body = message.get("body", b"")
+                        more = message.get("more_body", False) or message["type"] != "http.request"
+                    if more:
+                        body = await request.read_rest(message)
                     request._body = body
                     request.body_read = True
                     request.phase = "handler"
@@ -238,7 +246,7 @@ class HttpEndpoint:
                     value = endpoint.calls[0](request, ())
                 else:
                     quick = False
-                    if self._begin_first or not profile.plain:
+                    if self._begin_first or not plain:
                         value = await self._run(request, scope, receive, send)
                     else:
                         slow = method in _WITH_BODY or self.dispatcher.always_slow
@@ -301,6 +309,26 @@ class HttpEndpoint:
             if request.extra:
                 await self._finish(request, error)
             error = None  # its traceback knows this frame, and with it the request and its body
+
+    def _read_head(self, scope: Scope, headers: Any) -> tuple[bool, bool]:
+        """Whether a head asks for nothing but a path, and whether for a small JSON body and no more.
+
+        HTTPException for a head over the limits.
+        """
+        names, values = zip(*headers) if headers else _NO_HEADERS  # noqa: B905
+        profile = self._profiles.get(names) or self._learn(names)
+        kind = profile.plain, profile.json_body and self._is_json(values[profile.type_at], values[profile.length_at])
+        # Joining is the cheapest way to add up some lengths in Python.
+        if profile.size + len(b"".join(values)) > self._head_size:
+            self._check_head(scope)
+        elif profile.open:
+            # Clients send the same head with each request: the last one needs no second look. What is kept is a copy
+            # that nobody can change, and holds no secret that the time of a comparison could tell.
+            self._head, self._head_kind = list(zip(names, values, strict=True)), kind
+        return kind
+
+    def _is_json(self, media_type: bytes, length: bytes) -> bool:
+        return media_type == b"application/json" and length.isdigit() and len(length) <= self._length_digits
 
     def _learn(self, names: tuple[bytes, ...]) -> "HeadProfile":
         """The profile of a combination of header names; clients send the same one again and again."""
