@@ -146,6 +146,17 @@ const cases = {
     assert.deepEqual(net.sockets[0].calls.map(({ path }) => path), ["/bye"]);
   },
 
+  async "a batch right behind the answer to hello"() {
+    const sent = [];
+    const session = new Session({ send: (frame) => sent.push(decode(frame).fields) });
+    const hello = session.hello();
+    const pings = ["p1", "p2"].map((id) => encode({ id, method: "POST", path: "/_wsx/ping" }, { prefixed: false }));
+    session.receive(encode({ id: sent[0].id, status: 200, data: { v: 1, features: ["batch"] } }));
+    session.receive(`WSX://[${pings}]`);
+    assert.deepEqual(sent.slice(1).map(({ id, status }) => [id, status]), [["p1", 200], ["p2", 200]]);
+    assert.deepEqual([(await hello).features, session.features], [["batch"], ["batch"]]);
+  },
+
   async "a batch that holds too much"() {
     const answers = [];
     const session = new Session({ send: (frame) => answers.push(decode(frame).fields) });

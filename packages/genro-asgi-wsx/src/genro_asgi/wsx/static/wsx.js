@@ -705,10 +705,9 @@ export class Session {
       throw error;
     });
     const welcome = answer.data ?? {};
-    const { features = [], session, resume_s, resumed } = welcome;
-    this.features = features;
+    const { session, resume_s, resumed } = welcome;
     this.#token = session;
-    this.#kept = features.includes("resume") && resume_s > 0 ? Math.min(1000 * resume_s, LONGEST) : 0;
+    this.#kept = this.features.includes("resume") && resume_s > 0 ? Math.min(1000 * resume_s, LONGEST) : 0;
     if (this.suspended) this.#resume(resumed === true);
     return welcome;
   }
@@ -894,6 +893,7 @@ export class Session {
       this.#fail(call, WsxError.from({ id, status, data }));
       return;
     }
+    if (call.path === "/_wsx/hello") this.features = data?.features ?? []; // at once: a batch may be right behind it
     this.#close(call);
     call.items?.end();
     call.answer.resolve({ status, headers, cookies, data: streamed ? call.list : (data ?? null) });
