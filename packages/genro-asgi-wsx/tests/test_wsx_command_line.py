@@ -175,6 +175,7 @@ def test_blocking_client_where_nobody_is(served: Served) -> None:
 
 
 def test_an_address_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("websockets")
     assert main(["call", "shop.example", "/x"]) == 1
     assert capsys.readouterr().err == "'shop.example' is no address of a server; write ws://host:port or wss://host.\n"
 
