@@ -6,8 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -42,12 +44,22 @@ class Demo:
             text=True,
         )
         self.printed = ""
+        # A pipe that nobody empties is full one day, and then the server stands still.
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self.url = self.wait_for(r"Serving on (http://127\.0\.0\.1:[1-9][0-9]*) ")
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self._lines.put(line)
+        self._lines.put(None)
 
     def wait_for(self, pattern: str) -> str:
         """Read what is printed up to a line that matches; its group."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        while (line := self._lines.get(timeout=60)) is not None:
             self.printed += line
             if match := re.search(pattern, line):
                 return match[1]
@@ -55,14 +67,16 @@ class Demo:
 
     def stop(self, how: signal.Signals | None = signal.SIGINT) -> int:
         """End it, or wait for the end of one that was told already; its exit code."""
-        if self.process.returncode is None:
-            if how is not None:
-                self.process.send_signal(how)
-            try:
-                self.printed += self.process.communicate(timeout=20)[0]
-            finally:
-                self.process.kill()
-        return self.process.wait()
+        if self.process.returncode is None and how is not None:
+            self.process.send_signal(how)
+        try:
+            code = self.process.wait(20)
+        finally:
+            self.process.kill()
+            self._reader.join(20)
+            while not self._lines.empty():
+                self.printed += self._lines.get() or ""
+        return code
 
 
 @pytest.fixture(scope="session")

@@ -36,9 +36,6 @@ async def numbers(count: int) -> AsyncIterator[int]:
         yield number
 
 
-# The site's access log goes into a pipe nobody empties: the tests together make less than it holds.
-
-
 async def heard(wsx: Client, event: str) -> None:
     """Wait until the server has noted an event."""
     async with asyncio.timeout(10):
