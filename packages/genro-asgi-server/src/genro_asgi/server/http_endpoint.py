@@ -122,7 +122,7 @@ class HttpEndpoint:
     _loop: asyncio.AbstractEventLoop | None
     _request_class: type[HttpRequest]
     _live: dict[BaseRequest, BaseRequest]
-    #: The head that was read last, and what `_read_head` said of it.
+    #: The head that was read last: whether it asks for nothing but a path, and whether for a small JSON body.
     _head: list[tuple[bytes, bytes]] | None
     _head_kind: tuple[bool, bool]
 
@@ -188,7 +188,20 @@ class HttpEndpoint:
                 if headers == self._head:
                     plain, json_body = self._head_kind
                 else:
-                    plain, json_body = self._read_head(scope, headers)
+                    names, values = zip(*headers) if headers else _NO_HEADERS  # noqa: B905
+                    try:
+                        profile = self._profiles[names]
+                    except KeyError:
+                        profile = self._learn(names)
+                    plain = profile.plain
+                    json_body = profile.json_body and self._is_json(values[profile.type_at], values[profile.length_at])
+                    # Joining is the cheapest way to add up some lengths in Python.
+                    if profile.size + len(b"".join(values)) > self._head_size:
+                        self._check_head(scope)
+                    elif profile.open:
+                        # Clients send the same head with each request: the last one needs no second look. What is
+                        # kept is a copy nobody can change, and holds no secret the time of a comparison could tell.
+                        self._head, self._head_kind = list(zip(names, values, strict=True)), (plain, json_body)
                 try:
                     query, root = scope["query_string"], scope["root_path"]
                 except KeyError:
@@ -309,23 +322,6 @@ class HttpEndpoint:
             if request.extra:
                 await self._finish(request, error)
             error = None  # its traceback knows this frame, and with it the request and its body
-
-    def _read_head(self, scope: Scope, headers: Any) -> tuple[bool, bool]:
-        """Whether a head asks for nothing but a path, and whether for a small JSON body and no more.
-
-        HTTPException for a head over the limits.
-        """
-        names, values = zip(*headers) if headers else _NO_HEADERS  # noqa: B905
-        profile = self._profiles.get(names) or self._learn(names)
-        kind = profile.plain, profile.json_body and self._is_json(values[profile.type_at], values[profile.length_at])
-        # Joining is the cheapest way to add up some lengths in Python.
-        if profile.size + len(b"".join(values)) > self._head_size:
-            self._check_head(scope)
-        elif profile.open:
-            # Clients send the same head with each request: the last one needs no second look. What is kept is a copy
-            # that nobody can change, and holds no secret that the time of a comparison could tell.
-            self._head, self._head_kind = list(zip(names, values, strict=True)), kind
-        return kind
 
     def _is_json(self, media_type: bytes, length: bytes) -> bool:
         return media_type == b"application/json" and length.isdigit() and len(length) <= self._length_digits
