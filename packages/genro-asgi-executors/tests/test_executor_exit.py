@@ -46,15 +46,6 @@ if __name__ == "__main__":
 """
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        status = Path(f"/proc/{pid}/stat")
-        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
 @pytest.mark.parametrize(
     ("end", "code", "complaint"),
     [("pass", 0, ""), ("sys.exit(3)", 3, ""), ("os.kill(os.getpid(), signal.SIGINT)", -2, "KeyboardInterrupt")],
@@ -72,9 +63,9 @@ def test_a_program_that_ends_without_a_shutdown(tmp_path: Path, end: str, code: 
     pids = [int(pid) for line in lines if line != "left by itself" for pid in line.split()]
     assert len(pids) == 3
     deadline = time.monotonic() + 15
-    while any(map(alive, pids)) and time.monotonic() < deadline:
+    while any(map(jobs.alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert [pid for pid in pids if alive(pid)] == []
+    assert [pid for pid in pids if jobs.alive(pid)] == []
 
 
 def test_a_pool_that_is_forgotten_with_its_loop(no_leak: None) -> None:
@@ -85,7 +76,7 @@ def test_a_pool_that_is_forgotten_with_its_loop(no_leak: None) -> None:
 
     pids = asyncio.run(use())
     gc.collect()
-    assert not any(map(alive, pids))
+    assert not any(map(jobs.alive, pids))
 
 
 def test_a_pool_of_threads_that_is_forgotten(no_leak: None) -> None:
@@ -120,7 +111,7 @@ def test_the_end_of_a_program(no_leak: None, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_copy_of_a_process_is_only_closed(no_leak: None) -> None:
     worker = WorkerProcess(lambda *_: None, lambda _: None)
     worker.disown()
-    assert alive(worker.pid)
+    assert jobs.alive(worker.pid)
     os.kill(worker.pid, signal.SIGKILL)
     os.waitpid(worker.pid, 0)
     assert worker.gone
@@ -140,12 +131,12 @@ async def test_what_a_worker_started_ends_when_it_leaves(processes: Make) -> Non
     started = pool.run(jobs.start_child, 0)
     (child,) = [int(progress.text) async for progress in started]
     await started
-    assert alive(child)
+    assert jobs.alive(child)
     await pool.shutdown()
     deadline = time.monotonic() + 15
-    while alive(child) and time.monotonic() < deadline:
+    while jobs.alive(child) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
-    assert not alive(child)
+    assert not jobs.alive(child)
 
 
 @pytest.mark.asyncio

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,6 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(15):
         while not condition():
             await asyncio.sleep(0.002)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        status = Path(f"/proc/{pid}/stat")
-        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 def outcomes(pool: LocalExecutor) -> dict[str, int]:
@@ -130,7 +121,7 @@ async def test_a_call_given_to_a_worker_that_died_in_its_sleep_goes_to_another(p
     await pool.warm_up()
     (worker,) = pool._fleet.workers
     os.kill(worker.pid, signal.SIGKILL)
-    while alive(worker.pid):
+    while jobs.alive(worker.pid):
         time.sleep(0.001)  # noqa: ASYNC251 - the loop must not notice
     assert await pool.run(jobs.add, 1, 2) == 3
     assert outcomes(pool) == {"submitted": 1, "completed": 1}
@@ -361,7 +352,7 @@ async def test_a_timeout_kills_and_replaces_the_worker(processes: Make, exit_wat
     pid = await reported(job)
     with pytest.raises(ExecutorTimeoutError, match=r"offload_jobs.spin ran longer than 0.1 s in executor 'p'"):
         await job
-    await until(lambda: not alive(pid))
+    await until(lambda: not jobs.alive(pid))
     assert await pool.options(timeout=10).run(jobs.add, 1) == 1
     assert outcomes(pool) == {"submitted": 2, "completed": 1, "timed_out": 1}
     assert pool.metrics()["replaced"] == 1
@@ -458,7 +449,7 @@ async def test_cancelled_running_work_can_be_killed(processes: Make, no_leak: No
         await task
     assert pool.pending == 0
     assert await pool.run(jobs.pid) != worker.pid
-    assert not alive(worker.pid)
+    assert not jobs.alive(worker.pid)
     assert outcomes(pool) == {"submitted": 2, "completed": 1, "cancelled": 1}
     await pool.shutdown()
 
@@ -557,7 +548,7 @@ async def test_a_retired_worker_that_will_not_leave_is_killed(processes: Make, m
     pool = processes(max_tasks_per_worker=1)
     pid = await pool.run(jobs.stubborn)
     assert await pool.run(jobs.add, 1) == 1
-    await until(lambda: not alive(pid))
+    await until(lambda: not jobs.alive(pid))
     await asyncio.sleep(0.06)  # the other retired worker has left by itself when its time is up
 
 
@@ -573,7 +564,7 @@ async def test_programs_a_worker_started_end_with_it(processes: Make) -> None:
     os.kill(next(iter(pool._fleet.workers)).pid, signal.SIGKILL)
     with pytest.raises(WorkerDiedError):
         await child_of_killed
-    await until(lambda: not any(map(alive, pids)))
+    await until(lambda: not any(map(jobs.alive, pids)))
 
 
 @pytest.mark.asyncio
@@ -619,13 +610,13 @@ def test_no_signal_leaves_an_orphan(tmp_path: Path, number: signal.Signals) -> N
         assert main.stdout is not None
         pids = [int(pid) for _ in range(3) for pid in main.stdout.readline().split()]
         assert len(pids) == 4
-        assert all(map(alive, pids))
+        assert all(map(jobs.alive, pids))
         main.send_signal(number)
         main.wait(20)
     deadline = time.monotonic() + 15
-    while any(map(alive, pids)) and time.monotonic() < deadline:
+    while any(map(jobs.alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert [pid for pid in pids if alive(pid)] == []
+    assert [pid for pid in pids if jobs.alive(pid)] == []
 
 
 MAIN = """

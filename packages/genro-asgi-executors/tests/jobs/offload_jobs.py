@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from genro_asgi.executors import report
@@ -346,3 +348,12 @@ async def coroutine() -> int:
 def work(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        status = Path(f"/proc/{pid}/stat")
+        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    return False

@@ -8,7 +8,7 @@ from typing import Any
 
 from genro_asgi.exceptions import ClientDisconnect
 
-__all__ = ["Emit", "send_pieces"]
+__all__ = ["send_pieces"]
 
 #: Bytes after which pieces are sent, and seconds after which they are, should the iterator keep the loop busy.
 ENOUGH = 65536

@@ -1,13 +1,12 @@
 """Answers that are sent piece by piece, from an iterator."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, Iterable
 from typing import Any
 
 from genro_asgi.base_response import HeadersArgument, Response, is_head, message_types
 from genro_asgi.delivery import Runner, ThreadedIterator, close_source, tell
-from genro_asgi.exceptions import ClientDisconnect
-from genro_asgi.pieces import Emit, send_pieces
+from genro_asgi.pieces import send_pieces
 from genro_asgi.rendering import encode_text
 from genro_asgi.types import Scope, Send
 
@@ -50,26 +49,19 @@ class StreamingResponse(Response):
         try:
             self.started = True
             await tell(send, {"type": start, "status": self.status_code, "headers": self.raw_headers})
+
+            async def emit(data: bytes) -> None:
+                await tell(send, {"type": piece_type, "body": data, "more_body": True})
+
             if not is_head(scope):
-
-                async def emit(data: bytes) -> None:
-                    await send({"type": piece_type, "body": data, "more_body": True})
-
                 if self.gathers:
                     await send_pieces(pieces, self.encode_piece, emit)
                 else:
-                    await self._send_each(pieces, emit)
+                    async for piece in pieces:
+                        await emit(self.encode_piece(piece))
             await tell(send, {"type": piece_type, "body": b"", "more_body": False})
         finally:
             await close_source(pieces, self.body_iterator, self._source)
-
-    async def _send_each(self, pieces: AsyncIterator[Any], emit: Emit) -> None:
-        async for piece in pieces:
-            data = self.encode_piece(piece)
-            try:
-                await emit(data)
-            except OSError as error:
-                raise ClientDisconnect("The client left before the answer was complete.") from error
 
     def encode_piece(self, piece: Any) -> bytes:
         """The bytes of one piece."""

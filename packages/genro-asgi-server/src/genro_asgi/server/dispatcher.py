@@ -246,6 +246,16 @@ class Dispatcher:
         response = self.to_response(request, value)
         return await self.run_after(request, response) if self.after else response
 
+    async def run_before(self, request: BaseRequest) -> Any:
+        """What the first before hook that answers has said; None when all let the request pass."""
+        for hook in self.before:
+            answer = hook(request)
+            if answer is not None and isinstance(answer, Awaitable):
+                answer = await answer
+            if answer is not None:
+                return answer
+        return None
+
     async def run_after(self, request: BaseRequest, response: Response) -> Response:
         """Let the after hooks look at a response, the inner ones first."""
         for hook in self.after:

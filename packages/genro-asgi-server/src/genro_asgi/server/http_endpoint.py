@@ -1,7 +1,7 @@
 """The HTTP endpoint: ASGI messages to a request, the dispatcher's answer back to ASGI messages."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import time
@@ -22,7 +22,7 @@ from genro_asgi.jsoncodec import MAX_DEPTH, JsonError, loads, quick_loads
 from genro_asgi.limits import Limits
 from genro_asgi.middleware.errors import log_failure
 from genro_asgi.pieces import send_pieces
-from genro_asgi.rendering import CONTENT_LENGTHS, ENCODERS, encode
+from genro_asgi.rendering import CONTENT_LENGTHS, ENCODERS, HeaderPair, encode
 from genro_asgi.request import (
     UNREAD,
     BaseRequest,
@@ -39,7 +39,7 @@ from genro_asgi.server.sweeper import Sweeper
 from genro_asgi.sse import EventPieces
 from genro_asgi.types import Receive, Scope, Send
 
-__all__ = ["HttpEndpoint"]
+__all__ = ["HttpEndpoint", "closing"]
 
 set_current, reset_current = current_request.set, current_request.reset
 new_request: Callable[[type[HttpRequest]], HttpRequest] = object.__new__
@@ -79,6 +79,11 @@ _CANCELLED: dict[str, Callable[[], HTTPException]] = {
     "body": HTTPRequestTimeout,
     "shutdown": HTTPServiceUnavailable,
 }
+
+
+def closing(raw_headers: list[HeaderPair]) -> list[HeaderPair]:
+    """The headers of an answer that asks its connection to close."""
+    return [pair for pair in raw_headers if pair[0] != b"connection"] + [_CLOSE]
 
 
 class HeadProfile:
@@ -358,13 +363,8 @@ class HttpEndpoint:
             await request.init(scope, receive, send, defer_body=True)
         if b"x-tytx-transport" in request.header_map:
             _ = request.tytx_transport  # an unknown one is refused before anything is done for it
-        for hook in self.dispatcher.before:
-            answer = hook(request)
-            if answer is not None:
-                answer = await answer if isinstance(answer, Awaitable) else answer
-            if answer is not None:
-                return answer
-        return self.dispatcher.enter(request, request.path, scope["method"], True)
+        answer = await self.dispatcher.run_before(request)
+        return self.dispatcher.enter(request, request.path, scope["method"], True) if answer is None else answer
 
     async def _send_pieces(self, request: HttpRequest, pieces: AsyncGeneratorType[Any, Any], send: Send) -> None:
         """A generator's pieces, where nobody wants to see a response first: what StreamingResponse.respond does."""
@@ -407,7 +407,7 @@ class HttpEndpoint:
         if request.timer is not None:
             request.timer.cancel()  # a deadline is for the handler: how long a download takes is the client's affair
         if self.draining:
-            response.raw_headers = [pair for pair in response.raw_headers if pair[0] != b"connection"] + [_CLOSE]
+            response.raw_headers = closing(response.raw_headers)
         if response.is_foreign:
             await response(request.scope, request._receive_again, send)
             return
@@ -422,6 +422,9 @@ class HttpEndpoint:
             response.started = True
             await send({"type": START, "status": status, "headers": headers})
             await send({"type": BODY, "body": b"" if request.scope["method"] == "HEAD" else body})
+        self._spawn_background(request, response)
+
+    def _spawn_background(self, request: BaseRequest, response: Response) -> None:
         if response.background is not None:
             run = getattr(response.background, "run", None)
             # Its blocking functions have threads of their own, so that they never stand before handlers.

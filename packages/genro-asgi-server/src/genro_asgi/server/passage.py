@@ -9,14 +9,13 @@ from genro_asgi.exceptions import ClientDisconnect
 from genro_asgi.request import HttpRequest, Request, current_request
 from genro_asgi.response import Response
 from genro_asgi.server.eager import task_of
+from genro_asgi.server.http_endpoint import closing
 from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from genro_asgi.server.server import AsgiServer
 
 __all__ = ["PassingResponse", "pass_on"]
-
-_CLOSE = (b"connection", b"close")
 
 
 class PassingResponse(Response):
@@ -66,7 +65,7 @@ class _Sender:
             await server._send_response(request, answer, self._send)
             raise _Replaced
         if server.draining:
-            passing.raw_headers = [pair for pair in passing.raw_headers if pair[0] != b"connection"] + [_CLOSE]
+            passing.raw_headers = closing(passing.raw_headers)
         request.sending, passing.started = passing, True
         await self._send({**message, "status": passing.status_code, "headers": passing.raw_headers})
 
@@ -115,8 +114,8 @@ async def pass_on(server: "AsgiServer", app: ASGIApp, scope: Scope, receive: Rec
             # From here on it reads for itself, and its time is its own.
             request.phase = "passed"
             await app(scope, receive, sender)
-            if request.sending is not None:
-                _start_background(server, request)
+            if isinstance(request.sending, PassingResponse):
+                server._spawn_background(request, request.sending)
         except Exception as exc:
             error = exc
             await _failed(server, request, exc, sender, send)
@@ -147,21 +146,10 @@ async def _answered(server: "AsgiServer", request: HttpRequest, receive: Receive
     if server._own_init:
         await request.init(request.scope, receive, send, defer_body=True)
     _check_head(server, request.scope)
-    for hook in server.dispatcher.before:
-        answer = hook(request)
-        if isinstance(answer, Awaitable):
-            answer = await answer
-        if answer is not None:
-            await server._send_value(request, answer, send)
-            return True
-    return False
-
-
-def _start_background(server: "AsgiServer", request: HttpRequest) -> None:
-    passing = request.sending
-    if isinstance(passing, PassingResponse) and passing.background is not None:
-        run = getattr(passing.background, "run", None)
-        server.spawn(passing.background() if run is None else run(server.background.run), request)
+    answer = await server.dispatcher.run_before(request)
+    if answer is not None:
+        await server._send_value(request, answer, send)
+    return answer is not None
 
 
 async def _failed(server: "AsgiServer", request: HttpRequest, exc: Exception, sender: _Sender, send: Send) -> None:

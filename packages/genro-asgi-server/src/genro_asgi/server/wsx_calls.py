@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from time import time
 from types import CoroutineType
@@ -189,12 +189,9 @@ class WsxCalls:
         dispatcher = self.handler.dispatcher
         if self.handler.own_init:
             await request.init(self.scope, message=request.message, websocket=self.websocket)
-        for hook in dispatcher.before:
-            answer = hook(request)
-            if isinstance(answer, Awaitable):
-                answer = await answer
-            if answer is not None:
-                return answer
+        answer = await dispatcher.run_before(request)
+        if answer is not None:
+            return answer
         value = dispatcher.enter(request, request.path, request.method, dispatcher.always_slow)
         return await value if value.__class__ is CoroutineType else value
 
@@ -298,10 +295,7 @@ class WsxCalls:
             await stream_answer(self, request, call, response)
         else:
             await self._respond(call, response)
-        if response.background is not None:
-            run = getattr(response.background, "run", None)
-            work = response.background() if run is None else run(handler.server.background.run)
-            handler.server.spawn(work, request)
+        handler.server._spawn_background(request, response)
 
     async def _respond(self, call: Incoming, response: Response) -> None:
         if response.is_streamed or response.is_foreign:
