@@ -37,6 +37,7 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.writes = 0
         self.closed = False
+        self.ended = False
         self.paused = False
         self.protocol: Any = None
 
@@ -49,6 +50,12 @@ class Wire(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def pause_reading(self) -> None:
         self.paused = True
@@ -178,9 +185,9 @@ async def test_frames_against_the_rules_close_as_the_library_says(data: bytes, c
     protocol.data_received(frame(b"first") + data + frame(b"too late"))
     protocol.data_received(frame(b"even later"))
     await settle()
-    # Where the client broke the rules it is read for a moment longer, so that it gets to know.
+    # Where the client broke the rules it is read for a moment longer, so that it gets to know; its side ends at once.
     assert wire.closed == (code == 1000)
-    assert protocol.lingering == (code != 1000)
+    assert protocol.lingering == wire.ended == (code != 1000)
     if protocol.close_timer is not None:
         protocol.close_timer.cancel()
     assert wire.written[:1] == b"\x88"
@@ -188,6 +195,18 @@ async def test_frames_against_the_rules_close_as_the_library_says(data: bytes, c
     assert seen[0] in ("first", b"first")
     assert seen[-1][0] == code
     assert len(seen) == 2
+
+
+@pytest.mark.asyncio
+async def test_answers_stand_before_the_close_that_text_without_utf8_brings() -> None:
+    protocol, wire, _ = await opened()
+    protocol.attach(lambda is_text, payload: protocol.write_frame(payload, is_text) or True)
+    protocol.data_received(frame(b"first") + frame(b"\xff") + frame(b"late"))
+    await settle()
+    assert wire.written == b"\x81\x05first\x88\x02\x03\xef"
+    assert wire.ended
+    assert protocol.close_timer is not None
+    protocol.close_timer.cancel()
 
 
 @pytest.mark.asyncio

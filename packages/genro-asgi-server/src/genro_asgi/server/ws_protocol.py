@@ -242,14 +242,18 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
             self.framing = self.free = False
 
     def handle_parser_exception(self) -> None:
-        """Close for what breaks the rules, and go on reading for a moment.
+        """Close for what breaks the rules, and go on reading until the client is done, for a moment at most.
 
-        With bytes nobody has read TCP resets a connection that is closed, and the client would never learn why.
+        With bytes nobody has read TCP resets a connection that is closed, and the client would never learn why. So our
+        half of it ends first (RFC 6455, 7.1.1), and it need not wait for that either.
         """
         close = self.conn.close_sent
         assert close is not None
+        self.flush()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
         self.close_sent = self.lingering = True
         self.stop_keepalive()
         self.close_timer = self.loop.call_later(LINGER, self.transport.close)
