@@ -32,6 +32,7 @@ class Server:
         self.limits = limits or Limits()
         self.connections: list[Connection] = []
         self.topics = Topics()
+        self.topics_seen: list[dict[str, str]] = []
         self.seen: list[Any] = []
         self.waiting = asyncio.Event()
         self.ended = asyncio.Event()
@@ -70,6 +71,7 @@ class Server:
             session.tell(session.welcome(call, "anna", "anna") if good else call.fail(401))
         elif call.method == "SUBSCRIBE":
             try:
+                self.topics_seen.append(call.headers)
                 self.topics.subscribe(call, "drop_oldest")
                 self.waiting.set()
             except WsxError as error:
@@ -486,6 +488,54 @@ async def test_calls_made_for_a_call_have_no_more_time() -> None:
         assert seen[1] is not None
         assert 1000 < seen[1] <= 3000
         assert seen[2] == 500
+
+
+@pytest.mark.asyncio
+async def test_calls_made_for_a_call_belong_to_its_trace() -> None:
+    """The server asks the client, which asks the server in every way it can."""
+    async with both() as (made, wsx):
+        seen: list[dict[str, str]] = []
+        places: list[Any] = []
+        made.handlers["/place"] = lambda call: seen.append(call.headers)
+
+        async def ask(call: Incoming) -> None:
+            places.append(call.trace)
+            assert call.trace is places[0]
+            assert call.baggage == {"user": "ann"}
+            await wsx.get("/place")
+            await wsx.post("/place", headers={"x-kind": "mine", "traceparent": "mine"})
+            async with aclosing(wsx.stream("/place")) as items:
+                assert [item async for item in items] == []
+            await wsx.event("/place")
+            async with aclosing(wsx.subscribe("/news")) as events:
+                taken = asyncio.ensure_future(anext(events))
+                await made.waiting.wait()
+                taken.cancel()
+                await asyncio.wait([taken])
+
+        wsx.handle("/ask", ask)
+        wsx.handle("/plain", lambda call: places.append(call.trace))
+        await wsx.get("/place")
+        headers = {
+            "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "tracestate": "congo=t61",
+            "baggage": "user=ann;seen",
+        }
+        for path in ("/ask", "/plain"):
+            asked = made.connections[0].call("POST", path, None, headers=headers if path == "/ask" else None)
+            await until(lambda asked=asked: asked.done)
+            assert asked.error is None
+        place = places[0]
+        assert (place.trace_id, place.parent_id) == ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
+        carried = {
+            "traceparent": f"00-4bf92f3577b34da6a3ce929d0e0e4736-{place.span_id}-01",
+            "tracestate": "congo=t61",
+            "baggage": "user=ann;seen",
+        }
+        own = {"baggage": "user=ann;seen", "x-kind": "mine", "traceparent": "mine"}
+        assert seen == [{}, carried, own, carried, carried]
+        assert made.topics_seen == [carried]
+        assert places[1:] == [None]
 
 
 @pytest.mark.asyncio

@@ -44,6 +44,7 @@ from genro_asgi.jsoncodec import dumps
 from genro_asgi.limits import Limits
 from genro_asgi.media_types import parse_parameters
 from genro_asgi.request_view import Request
+from genro_asgi.trace import TraceContext, add_source as add_trace_source, carried_headers, read_baggage, read_trace
 from genro_asgi.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class BaseRequest(TakenAsItIs, ABC):
     _onerrs: list[Callable[[BaseException], Any]] | None = None
     _tytx: str | None = None
     _ctx: Any = None
+    _trace: Any = UNREAD
     #: Whether something must be undone when the request ends.
     extra: bool = False
 
@@ -123,6 +125,31 @@ class BaseRequest(TakenAsItIs, ABC):
     def log_id(self) -> str:
         """The id that names the request in logs."""
         return self.id
+
+    def told(self, name: str) -> str:
+        """What a header says, by its lower-case name; empty without it, and repeated ones are joined by commas."""
+        return self.headers.get(name, "")
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """Where this exchange stands in the trace its caller is part of, with a span of its own; None in no trace.
+
+        Calls of WSX clients made here carry it. It can be set: what was set is what they carry.
+        """
+        if self._trace is UNREAD:
+            parent = self.told("traceparent")
+            self._trace = read_trace(parent, self.told("tracestate")) if parent else None
+        trace: TraceContext | None = self._trace
+        return trace
+
+    @trace.setter
+    def trace(self, trace: TraceContext | None) -> None:
+        self._trace = trace
+
+    @property
+    def baggage(self) -> dict[str, str]:
+        """What the callers before tell everybody on the way, by name: the W3C header, which anybody can write."""
+        return read_baggage(self.told("baggage"))
 
     @property
     @abstractmethod
@@ -416,6 +443,13 @@ class HttpRequest(BaseRequest):
         if self._header_map is None:
             self._header_map = dict(self.scope.get("headers") or ())
         return self._header_map
+
+    def told(self, name: str) -> str:
+        """As BaseRequest.told."""
+        key = name.encode("latin-1")
+        if key not in self.header_map:
+            return ""
+        return ",".join(value.decode("latin-1") for field, value in self.scope["headers"] if field == key)
 
     def header(self, name: bytes, default: str = "") -> str:
         """One header by its lower-case name, without decoding the others."""
@@ -1000,6 +1034,15 @@ def _time_left() -> float | None:
 
 
 add_source(_time_left)
+
+
+def _trace_headers() -> dict[str, str] | None:
+    """What calls carry that are made for the request that is being answered, and by what runs on after it."""
+    request = current_request.get()
+    return None if request is None else carried_headers(request.trace, request.told("baggage"))
+
+
+add_trace_source(_trace_headers)
 
 REQUEST_FACTORIES: dict[str, type[BaseRequest]] = {"http": HttpRequest, "websocket": MsgRequest}
 

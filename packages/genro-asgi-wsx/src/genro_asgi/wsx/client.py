@@ -1,20 +1,24 @@
 """The client for WSX over WebSocket: calls, streams and subscriptions on one connection that comes back by itself."""
 
 import asyncio
-import base64
+import inspect
+import math
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from importlib.util import find_spec
+from logging import getLogger
 from time import monotonic
 from typing import Any, Literal, Self
 
 from genro_asgi.budget import time_left
 from genro_asgi.limits import Limits
+from genro_asgi.trace import hand_on
 from genro_asgi.wsx.batch import MOST_BYTES
 from genro_asgi.wsx.codec import as_message
 from genro_asgi.wsx.connection import Connection, Handler
+from genro_asgi.wsx.credentials import Auth, AuthSource, ask, authorization
 from genro_asgi.wsx.dial import dial
 from genro_asgi.wsx.errors import WsxCallError
 from genro_asgi.wsx.kinds import BINARY, TYPED_TEXT, Response
@@ -26,17 +30,18 @@ from genro_asgi.wsx.streams import WINDOW
 
 __all__ = ["Auth", "Client", "WsxCallError", "connect"]
 
-#: The value of an Authorization header, user and password for Basic, or what the server wants to see in a hello.
-Auth = str | tuple[str, str] | dict[str, Any]
+_log = getLogger("genro_asgi.wsx")
 
 _MIB = 2**20
 # Statuses of a handshake or hello that no second try changes.
 _FINAL = frozenset({400, 401, 403, 404, 501})
-# What ends a subscription that is wanted still.
-_LOST = frozenset({"DISCONNECTED", "DRAINING", "RESUME_LOST"})
+# What a call ends with that went down with its connection.
+_LOST = frozenset({"DISCONNECTED", "RESUME_LOST"})
+# How often a GET that was lost is made again: what it asks for may be what brings the server down.
+_AGAIN = 3
 
 
-def connect(url: str, auth: "Auth | Callable[[], Auth] | None" = None, **options: Any) -> "Client":
+def connect(url: str, auth: AuthSource = None, **options: Any) -> "Client":
     """A client for the server at a ws:// or http:// address; `async with` or await it. Options: see Client."""
     return Client(url, auth, **options)
 
@@ -52,7 +57,7 @@ class Client:
     def __init__(
         self,
         url: str,
-        auth: "Auth | Callable[[], Auth] | None" = None,
+        auth: AuthSource = None,
         *,
         form: Literal["text", "msgpack"] = "text",
         timeout: float | None = None,
@@ -63,16 +68,16 @@ class Client:
         max_message: int = 16 * _MIB,
         **options: Any,
     ) -> None:
-        """`timeout` is seconds for each call that has none of its own; `auth` may be a function asked at each connect.
+        """`timeout` is seconds for each call that has none of its own, and none for streams.
 
-        With `resume` calls go on over the next connection when one is lost; without, the server cancels them at once.
+        `auth` may be a function, async or not, that is asked at each connect. With `resume` calls go on over the next connection when one is lost; without, the server cancels them at once.
         The pause before the n-th new try is a random part of `first_delay` * 2**n, at most of `max_delay`. Other
         options are those of `websockets.connect`.
         """
         if form not in ("text", "msgpack"):
             raise ValueError(f"Form {form!r} is unknown; use 'text' or 'msgpack'.")
         self.url = "ws" + url[4:] if url.startswith("http") else url
-        self.timeout = timeout
+        self.timeout = _seconds(timeout)
         #: what the server says who we are, and what it can do
         self.identity: Any = None
         self.features: frozenset[str] = frozenset()
@@ -89,9 +94,11 @@ class Client:
         self._limits = Limits(ws_message=max_message)
         self._options = {"max_size": max_message, "compression": None, **options}
         self._handlers: dict[str, Handler] = {}
-        self._on_broadcast: Callable[[Any], None] | None = None
+        self._on_broadcast: Callable[[Any], Awaitable[None] | None] | None = None
+        self._telling: set[asyncio.Future[None]] = set()
         self._connection: Connection | None = None
         self._ready = asyncio.Event()
+        self._opening = asyncio.Lock()
         self._error: WsxCallError | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._old: set[Connection] = set()
@@ -114,10 +121,13 @@ class Client:
 
         ValueError for an address that is none, ImportError without the extra `client`.
         """
-        if self._keeper is None:
-            self._connection = await self._connect()
-            self._ready.set()
-            self._keeper = asyncio.create_task(self._keep(self._connection), name="wsx-client-keep")
+        async with self._opening:
+            if self._error is not None:
+                raise self._error
+            if self._keeper is None:
+                self._connection = await self._connect()
+                self._ready.set()
+                self._keeper = asyncio.create_task(self._keep(self._connection), name="wsx-client-keep")
         return self
 
     async def close(self) -> None:
@@ -125,7 +135,7 @@ class Client:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
-        self._give_up(WsxCallError(503, "the client was closed", code="DISCONNECTED"))
+        self._give_up(WsxCallError(503, "the client was closed; connect a new one", code="DISCONNECTED"))
         for connection in {*self._old, *([self._connection] if self._connection else [])}:
             await connection.close()
             connection.give_up()
@@ -133,12 +143,12 @@ class Client:
         self._connection = None
 
     async def _connect(self, elder: Connection | None = None) -> Connection:
-        auth = self._auth() if callable(self._auth) else self._auth
+        auth = await ask(self._auth)
         options = dict(self._options)
         if isinstance(auth, str | tuple):
             options["additional_headers"] = [
                 *_pairs(options.get("additional_headers")),
-                ("authorization", _authorization(auth)),
+                ("authorization", authorization(auth)),
             ]
         socket = await dial(self.url, options)
         if elder is not None and elder.session.parked:
@@ -218,6 +228,9 @@ class Client:
                     raise
             except (OSError, TimeoutError, WebSocketException):
                 pass
+            except Exception:
+                # What `auth` raises may pass, as when it asks a server of its own.
+                _log.exception("the client cannot connect to %s, and will try again", self.url)
         raise WsxCallError(503, "the server does not come back", code="DISCONNECTED")
 
     def _give_up(self, error: WsxCallError) -> None:
@@ -280,8 +293,9 @@ class Client:
         """The whole answer, with status and headers; `timeout` is seconds.
 
         The server has that time from when the call reaches it; one second later it is given up here. In a handler it is
-        at most what is left to that. A call the server refused unrun is made again: on the next connection if it goes
-        away, after `auth` was asked for others if our credentials have ended. Cancelling the task cancels the call.
+        at most what is left to that, and the headers carry the handler's trace. A call the server refused unrun is made
+        again: on the next connection if it goes away, after `auth` was asked for others if our credentials have ended.
+        Cancelling the task cancels the call.
         """
         timeout = _within_budget(self.timeout if timeout is None else timeout)
         given_up = None if timeout is None else monotonic() + timeout
@@ -293,7 +307,7 @@ class Client:
                 path,
                 None if streamed else data,
                 query=query,
-                headers=headers,
+                headers=hand_on(headers),
                 cookies=cookies,
                 timeout=_milliseconds(timeout),
                 stream=streamed,
@@ -334,7 +348,7 @@ class Client:
             path,
             None if streamed else data,
             query=query,
-            headers=headers,
+            headers=hand_on(headers),
             timeout=_milliseconds(timeout),
             stream=streamed,
             credit=window,
@@ -353,7 +367,7 @@ class Client:
         """
         while True:
             connection = await self._usable(None)
-            outgoing = connection.call("SUBSCRIBE", topic, filter, credit=window)
+            outgoing = connection.call("SUBSCRIBE", topic, filter, headers=hand_on(), credit=window)
             try:
                 async with aclosing(_items(outgoing, None)) as events:
                     async for event in events:
@@ -369,7 +383,7 @@ class Client:
 
     async def event(self, path: str, data: Any = None, method: str = "POST") -> None:
         """Send a message that is not answered."""
-        (await self._usable(self.timeout)).session.event(method, path, data)
+        (await self._usable(self.timeout)).session.event(method, path, data, headers=hand_on())
 
     async def authenticate(self, auth: Auth) -> None:
         """Renew the credentials of the open connection, and of those that follow."""

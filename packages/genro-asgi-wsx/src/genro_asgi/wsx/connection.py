@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from genro_asgi.budget import add_source
+from genro_asgi.trace import add_source as add_trace_source, carried_headers
 from genro_asgi.wsx.batch import MOST_BYTES, join_frames
 from genro_asgi.wsx.errors import TytxError, WsxCallError, WsxError
 from genro_asgi.wsx.incoming import Incoming
@@ -40,6 +41,15 @@ def _time_left() -> float | None:
 
 
 add_source(_time_left)
+
+
+def _trace_headers() -> dict[str, str] | None:
+    call = _running.get()
+    return None if call is None else carried_headers(call.trace, call.headers.get("baggage", ""))
+
+
+# First: a client that was connected in a handler may answer calls of its own in the context of that.
+add_trace_source(_trace_headers, first=True)
 
 #: How a connection ends that was lost and not closed: without a close, or because a ping was not answered.
 _LOST = (1006, 1011)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from genro_asgi.exceptions import problem
+from genro_asgi.trace import TraceContext, read_baggage, read_trace
 from genro_asgi.wsx.errors import WsxError
 from genro_asgi.wsx.kinds import Form
 from genro_asgi.wsx.parsing import ParsedMessage
@@ -27,10 +28,13 @@ class Incoming(ParsedMessage):
     """
 
     # Slots, and all of them filled: CPython specialises them, and it cannot do so where the class has a default.
+    # Only the trace is filled when it is asked for, which few do.
     __slots__ = (
-        "cancel_code", "chunks", "control", "deadline", "holds_slot", "key", "on_cancel", "open", "sender", "session",
-        "shielded", "size", "streaming", "window",
+        "_trace", "cancel_code", "chunks", "control", "deadline", "holds_slot", "key", "on_cancel", "open", "sender",
+        "session", "shielded", "size", "streaming", "window",
     )  # fmt: skip
+
+    _trace: TraceContext | None
 
     def __init__(
         self, fields: dict[str, Any], form: Form, session: "Session", key: str | int, deadline: float, size: int
@@ -63,6 +67,22 @@ class Incoming(ParsedMessage):
     def is_event(self) -> bool:
         """Whether it has no id, and so is never answered."""
         return type(self.key) is int
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """Where the call stands in the trace its caller is part of, with a span of its own; None in no trace."""
+        try:
+            return self._trace
+        except AttributeError:
+            headers = self.headers
+            parent = headers.get("traceparent")
+            self._trace = None if parent is None else read_trace(parent, headers.get("tracestate", ""))
+            return self._trace
+
+    @property
+    def baggage(self) -> dict[str, str]:
+        """What the callers before tell everybody on the way, by name: the W3C header, which anybody can write."""
+        return read_baggage(self.headers.get("baggage", ""))
 
     def remaining(self, now: float) -> float | None:
         """Seconds until the deadline; None when there is none."""
