@@ -5,6 +5,7 @@ import decimal
 import functools
 import math
 import os
+import signal
 import sys
 import threading
 import time
@@ -267,6 +268,52 @@ async def test_exceptions_that_cannot_travel(processes: Make, fn: Any, args: Any
         await pool.run(fn, *args)
     assert await pool.run(jobs.add, 1) == 1
     assert pool.metrics()["replaced"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "text"),
+    [
+        (jobs.raise_odd, ("Renegade",), "raised an exception that cannot be sent .*Renegade"),
+        (jobs.raise_odd, ("Turncoat",), "raised an exception that cannot be sent .*Turncoat"),
+        (jobs.raise_odd, ("Mute",), "offload_jobs.raise_odd raised <Mute, whose repr fails: ValueError>; raise an"),
+        (jobs.make_traitor, (), r"the result of offload_jobs.make_traitor cannot be rebuilt .*: SystemExit\(5\)"),
+        (jobs.echo, (jobs.Traitor(),), r"the arguments cannot be rebuilt in a worker process: SystemExit\(5\)"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_what_is_hostile_on_its_way_fails_its_call_alone(processes: Make, fn: Any, args: Any, text: str) -> None:
+    """Neither the loop ends, nor does the caller wait for ever, nor does the worker die of it."""
+    pool = processes()
+    async with asyncio.timeout(30):
+        with pytest.raises(ExecutorError, match=text):
+            await pool.run(fn, *args)
+        assert await pool.run(jobs.add, 1) == 1
+    metrics = pool.metrics()
+    assert {key: metrics[key] for key in ("submitted", "completed", "failed", "pending", "replaced")} == {
+        "submitted": 2, "completed": 1, "failed": 1, "pending": 0, "replaced": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.asyncio
+async def test_an_exception_that_lets_nothing_be_set(processes: Make) -> None:
+    with pytest.raises(jobs.Frozen) as caught:
+        await processes().run(jobs.raise_frozen)
+    assert caught.value == jobs.Frozen(3)
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_forks_is_answered_once(processes: Make) -> None:
+    """The copy that comes back from the call, too, says nothing: it would be taken for the next answer."""
+    pool = processes()
+    assert await pool.run(jobs.fork_and_return) == "the original"
+    assert [item async for item in pool.stream(jobs.fork_and_yield)] == ["the original", "more"]
+    assert await pool.run(jobs.add, 1) == 1
+
+
+@pytest.mark.asyncio
+async def test_what_a_call_forks_off_can_be_terminated(processes: Make) -> None:
+    assert await processes().run(jobs.fork_and_terminate) == -signal.SIGTERM
 
 
 @pytest.mark.asyncio

@@ -2,6 +2,8 @@
 
 import atexit
 import ctypes
+import dataclasses
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -357,3 +359,74 @@ def alive(pid: int) -> bool:
         status = Path(f"/proc/{pid}/stat")
         return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
     return False
+
+
+def fork_and_return() -> Any:
+    """Both sides of a fork come back from the call, the copy first."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+    return "the original" if pid else "the copy"
+
+
+def fork_and_yield() -> Iterator[Any]:
+    yield fork_and_return()
+    yield "more"
+
+
+def tell_and_nap(begun: Any) -> None:
+    begun.set()
+    time.sleep(60)
+
+
+def fork_and_terminate() -> int | None:
+    """Fork a process off as multiprocessing does, and stop it."""
+    context = multiprocessing.get_context("fork")
+    begun = context.Event()
+    child = context.Process(target=tell_and_nap, args=(begun,))
+    child.start()
+    begun.wait()
+    child.terminate()
+    child.join(10)
+    return child.exitcode
+
+
+class Traitor:
+    """Leaves its process in peace, and ends the one it enters."""
+
+    def __reduce__(self) -> Any:
+        return sys.exit, (5,)
+
+
+def make_traitor() -> Traitor:
+    return Traitor()
+
+
+class Renegade(Exception):
+    """Becomes something else on its way."""
+
+    def __reduce__(self) -> Any:
+        return str, ("no exception",)
+
+
+class Mute(BaseException):
+    def __repr__(self) -> str:
+        raise ValueError("no words")
+
+
+class Turncoat(Exception):
+    def __reduce__(self) -> Any:
+        return sys.exit, (5,)
+
+
+def raise_odd(name: str) -> None:
+    raise {"Renegade": Renegade, "Mute": Mute, "Turncoat": Turncoat}[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+
+def raise_frozen() -> None:
+    raise Frozen(3)

@@ -20,6 +20,7 @@ from genro_asgi.executors.errors import (
     ExecutorTimeoutError,
     describe,
     presentable,
+    shown,
 )
 from genro_asgi.executors.job import CallOptions, Job, OnCancel
 from genro_asgi.executors.metrics import Tally
@@ -275,7 +276,7 @@ class BaseExecutor(ABC):
         self._initialized = True
 
     def _cannot_start(self, cause: BaseException) -> ExecutorError:
-        return ExecutorError(f"executor {self.name!r} cannot start a worker: its initializer raised {cause!r}")
+        return ExecutorError(f"executor {self.name!r} cannot start a worker: its initializer raised {shown(cause)}")
 
     def _inline(self, fn: Callable[..., Any], call: Callable[[], R], options: CallOptions) -> Job[R]:
         """Run a call here and now, on the loop, for a pool in bypass."""

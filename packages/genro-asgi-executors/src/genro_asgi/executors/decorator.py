@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
-from genro_asgi.executors.errors import ExecutorError, describe
+from genro_asgi.executors.errors import ExecutorError, describe, shown
 from genro_asgi.executors.job import CallOptions, Job, OnCancel
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Runner:
 def refuse_async(fn: Callable[..., Any]) -> None:
     """Raise ExecutorError for a function that belongs on the event loop, and for what is no function."""
     if not callable(fn):
-        raise ExecutorError(f"{fn!r} cannot be called; give a function")
+        raise ExecutorError(f"{shown(fn)} cannot be called; give a function")
     if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
         raise ExecutorError(f"{describe(fn)} is async; await it on the event loop, pools run plain functions")
 

@@ -45,7 +45,15 @@ def describe(fn: object) -> str:
     module = getattr(fn, "__module__", None)
     if module == "__mp_main__":
         module = "__main__"  # as a worker process calls the script
-    return f"{module}.{name}" if name and module else repr(fn)
+    return f"{module}.{name}" if name and module else shown(fn)
+
+
+def shown(value: object) -> str:
+    """Its repr, for error texts: also where that fails."""
+    try:
+        return repr(value)
+    except Exception as exc:
+        return f"<{type(value).__qualname__}, whose repr fails: {type(exc).__qualname__}>"
 
 
 def presentable(exc: BaseException, fn: object) -> BaseException:
@@ -56,6 +64,6 @@ def presentable(exc: BaseException, fn: object) -> BaseException:
     """
     if isinstance(exc, Exception) and not isinstance(exc, StopIteration):
         return exc
-    wrapped = ExecutorError(f"{describe(fn)} raised {exc!r}; raise an ordinary exception instead")
+    wrapped = ExecutorError(f"{describe(fn)} raised {shown(exc)}; raise an ordinary exception instead")
     wrapped.__cause__ = exc
     return wrapped

@@ -8,7 +8,10 @@ from types import FunctionType
 from typing import Any
 
 from genro_asgi.executors import wire
-from genro_asgi.executors.errors import ExecutorError, RemoteTraceback, describe
+from genro_asgi.executors.errors import ExecutorError, RemoteTraceback, describe, shown
+
+# Past the class's own: that of a frozen dataclass refuses whatever it is to set.
+_PLAIN = BaseException.__setattr__
 
 
 def failure(exc: BaseException, fn: Callable[..., Any] | None, own_file: str) -> bytes:
@@ -21,30 +24,45 @@ def failure(exc: BaseException, fn: Callable[..., Any] | None, own_file: str) ->
         trace = trace.tb_next
     text = "".join(traceback.format_exception(type(exc), exc, trace))
     try:
-        out = io.BytesIO()
-        _Pickler(out, wire.PROTOCOL).dump((exc, text))
-        data = out.getvalue()
-        pickle.loads(data)
-    except Exception:
+        data = _packed(exc, text)
+    except BaseException:  # what pickles has its own code, which may even exit
         raised = traceback.format_exception_only(type(exc), exc)[-1].strip()
         error = ExecutorError(f"{describe(fn)} raised an exception that cannot be sent from a worker process: {raised}")
         data = pickle.dumps((error, text), wire.PROTOCOL)
     return data
 
 
-def remote_error(data: bytes, fn: object) -> BaseException:
-    """The exception a worker has sent, its traceback there as the cause."""
-    try:
-        error: BaseException
-        error, text = pickle.loads(data)
-    except Exception as exc:
-        return ExecutorError(f"{describe(fn)} raised an exception that cannot be rebuilt on this side: {exc!r}")
-    error.__cause__ = RemoteTraceback(text)
+def _packed(exc: BaseException, text: str) -> bytes:
+    out = io.BytesIO()
+    _Pickler(out, wire.PROTOCOL).dump((exc, text))
+    data = out.getvalue()
+    _unpacked(data)
+    return data
+
+
+def _unpacked(data: bytes) -> BaseException:
+    error, text = pickle.loads(data)
+    if not isinstance(error, BaseException):
+        raise TypeError(f"its __reduce__ makes {shown(error)} of it")
+    _PLAIN(error, "__cause__", RemoteTraceback(text))
     return error
 
 
+def remote_error(data: bytes, fn: object) -> BaseException:
+    """The exception a worker has sent, its traceback there as the cause."""
+    try:
+        return _unpacked(data)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:
+        return ExecutorError(f"{describe(fn)} raised an exception that cannot be rebuilt on this side: {shown(exc)}")
+
+
 class _Pickler(pickle.Pickler):
-    """Exceptions whose `__init__` does not take `args`, or makes other ones of them, travel without it."""
+    """Exceptions whose `__init__` does not take `args`, or makes other ones of them, travel without it.
+
+    So do those that do not let their attributes be set.
+    """
 
     def reducer_override(self, obj: Any) -> Any:
         if not isinstance(obj, BaseException) or not isinstance(type(obj).__init__, FunctionType):
@@ -54,7 +72,7 @@ class _Pickler(pickle.Pickler):
             return NotImplemented  # it knows how to travel
         try:
             again = type(obj)(*reduced[1])
-            if again.args == obj.args and str(again) == str(obj):
+            if again.args == obj.args and str(again) == str(obj) and type(obj).__setattr__ is _PLAIN:
                 return NotImplemented
         except Exception:
             pass
@@ -67,5 +85,5 @@ def remake(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any
     inits = [vars(base).get("__init__") for base in cls.__mro__]
     next(init for init in inits if init is not None and not isinstance(init, FunctionType))(exc, *args)
     for name, value in (state or {}).items():
-        setattr(exc, name, value)
+        _PLAIN(exc, name, value)
     return exc

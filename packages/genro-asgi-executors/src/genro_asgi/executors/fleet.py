@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from genro_asgi.executors import wire
-from genro_asgi.executors.errors import ExecutorError, WorkerDiedError, describe
+from genro_asgi.executors.errors import ExecutorError, WorkerDiedError, describe, shown
 from genro_asgi.executors.failures import remote_error
 from genro_asgi.executors.job import Job
 from genro_asgi.executors.process import WorkerProcess
@@ -215,7 +215,7 @@ class Fleet:
     def _on_broken(self, worker: WorkerProcess, payload: bytes) -> None:
         """Its initializer failed, and it leaves by itself. Another one would fail too: the next call has to try."""
         cause = remote_error(payload, self._initializer)
-        error = ExecutorError(f"executor {self.name!r} cannot start a worker: its initializer raised {cause!r}")
+        error = ExecutorError(f"executor {self.name!r} cannot start a worker: its initializer raised {shown(cause)}")
         error.__cause__ = cause
         self._part_with(worker)
         self._despair(error)

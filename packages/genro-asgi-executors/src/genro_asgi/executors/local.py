@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from genro_asgi.executors import wire
 from genro_asgi.executors.base import BaseExecutor, Overload
-from genro_asgi.executors.errors import ExecutorError, describe
+from genro_asgi.executors.errors import ExecutorError, describe, shown
 from genro_asgi.executors.failures import remote_error
 from genro_asgi.executors.fleet import Fleet
 from genro_asgi.executors.inflow import Inflow
@@ -390,5 +390,7 @@ class LocalExecutor(BaseExecutor):
 def _unpack(data: bytes, fn: object, what: str) -> Any:
     try:
         return pickle.loads(data)
-    except Exception as exc:
-        raise ExecutorError(f"{what} of {describe(fn)} cannot be rebuilt on this side: {exc!r}") from exc
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # what rebuilds itself may even exit, and must not take the loop along
+        raise ExecutorError(f"{what} of {describe(fn)} cannot be rebuilt on this side: {shown(exc)}") from exc

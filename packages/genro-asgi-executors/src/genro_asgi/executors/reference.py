@@ -9,7 +9,7 @@ from typing import Any
 
 from genro_asgi.executors import wire
 from genro_asgi.executors.decorator import refuse_async
-from genro_asgi.executors.errors import ExecutorError, describe
+from genro_asgi.executors.errors import ExecutorError, describe, shown
 from genro_asgi.executors.located import Located, places_of
 from genro_asgi.executors.worker import parcel as pack
 
@@ -18,7 +18,7 @@ def refuse_nameless(fn: Callable[..., Any]) -> None:
     """Raise ExecutorError for a function that no other process could find by its name."""
     name = getattr(fn, "__qualname__", None)
     if not isinstance(name, str) or not isinstance(getattr(fn, "__module__", None), str):
-        why = f"{fn!r} has no name of its own"
+        why = f"{shown(fn)} has no name of its own"
     elif "<lambda>" in name:
         why = f"{describe(fn)} is a lambda"
     elif "<locals>" in name:

@@ -5,6 +5,8 @@ import socket
 import struct
 from typing import Any
 
+from genro_asgi.executors.errors import shown
+
 HEAD = struct.Struct("<BQ")
 
 # To a worker.
@@ -93,7 +95,7 @@ def picklable(value: object) -> bool:
 def culprit(value: Any, path: str, depth: int = _DEPTH) -> str:
     """Which part of a value that does not pickle is to blame, as `path (type)`."""
     if isinstance(value, dict):
-        parts = [(f"{path}[{key!r}]", item) for key, item in value.items()]
+        parts = [(f"{path}[{shown(key)}]", item) for key, item in value.items()]
     elif isinstance(value, list | tuple | set | frozenset):
         parts = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
     else:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from io import TextIOWrapper
 from types import GeneratorType, ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from genro_asgi.executors import wire
-from genro_asgi.executors.errors import ExecutorError, describe
+from genro_asgi.executors.errors import ExecutorError, describe, shown
 from genro_asgi.executors.progress import here
 
 _inside = False
@@ -37,10 +37,13 @@ def main(sock_fd: int, lifeline: int, *slots: int) -> None:
     # nothing, rather than SIG_IGN, is not inherited by the programs that calls start.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stay)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what the thread that started us blocks is none of our business
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what a call has printed is not lost with its process
     with socket.socket(fileno=sock_fd) as sock, suppress(ConnectionError):  # the pool may not wait for the last answer
-        Worker(wire.Channel(sock), slots).serve()
+        worker = Worker(wire.Channel(sock), slots)
+        os.register_at_fork(after_in_child=worker.be_a_copy)
+        worker.serve()
 
 
 def _stay(number: int, stack: object) -> None: ...
@@ -70,6 +73,7 @@ class Worker:
         self.functions: dict[str, Callable[..., Any]] = {}
         self.main: tuple[str, str] | None = None
         self.main_loaded = False
+        self.copied = False
         self.calls = 0
         self.max_calls = float("inf")
         self.max_rss = float("inf")
@@ -91,6 +95,15 @@ class Worker:
                 last = kind == wire.SETUP and not self._set_up(payload)
             if last:
                 return
+
+    def be_a_copy(self) -> None:  # pragma: no cover - only ever in a process that a call has forked off
+        """End when told to, as any process, and answer nobody: the pool waits for the original."""
+        self.copied = True
+        self.channel.sock.close()
+        here.reporter = None
+        for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+            if signal.getsignal(number) is _stay:
+                signal.signal(number, usual)
 
     def report(self, fraction: float | None, text: str) -> None:
         """Send a report of the running function."""
@@ -132,6 +145,8 @@ class Worker:
             kind, data = run(fn, args, kwargs)
         except BaseException as exc:
             kind, data = wire.ERROR, _failure(exc, fn)
+        if self.copied:
+            _leave()
         self.calls += 1
         last = self.calls >= self.max_calls or (self.max_rss != float("inf") and rss() > self.max_rss)
         self.channel.send(kind | wire.LAST if last else kind, data)
@@ -159,8 +174,8 @@ class Worker:
             self._load_main()
         try:
             name, args, kwargs = pickle.loads(payload)
-        except Exception as exc:
-            raise ExecutorError(f"the arguments cannot be rebuilt in a worker process: {exc!r}") from exc
+        except BaseException as exc:  # what rebuilds itself may even exit
+            raise ExecutorError(f"the arguments cannot be rebuilt in a worker process: {shown(exc)}") from exc
         fn = self.functions.get(name)
         if fn is None:
             fn = self.functions[name] = resolve(name)
@@ -199,6 +214,14 @@ def parcel(value: object, fn: Callable[..., Any], what: str) -> bytes:
             f"{what} of {describe(fn)} cannot be sent from a worker process: "
             f"{wire.culprit(value, 'value')}: {exc}{hint}"
         ) from exc
+
+
+def _leave() -> NoReturn:  # pragma: no cover - only ever in a process that a call has forked off
+    """End a copy that has come back from the call: its answer would be taken for that to another one."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(0)
 
 
 def _failure(exc: BaseException, fn: Callable[..., Any] | None) -> bytes:
