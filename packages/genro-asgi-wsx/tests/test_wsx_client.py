@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from decimal import Decimal
@@ -341,6 +342,30 @@ async def test_events_and_broadcasts() -> None:
 
 
 @pytest.mark.asyncio
+async def test_receivers_of_broadcasts_that_fail(caplog: pytest.LogCaptureFixture) -> None:
+    """The connection and the calls on it are not concerned."""
+    async with both() as (made, wsx):
+        session = made.connections[0].session
+        heard: list[Any] = []
+
+        def receiver(data: Any) -> None:
+            heard.append(data)
+            raise ZeroDivisionError
+
+        async def slow(data: Any) -> None:
+            await asyncio.sleep(0)
+            receiver(data)
+
+        for at, told in enumerate((receiver, slow)):
+            wsx.on_broadcast(told)
+            session.say({"id": "_broadcast", "status": 200, "data": at}, session.form)
+            assert (await wsx.get("/echo"))["method"] == "GET"
+            await until(lambda at=at: len(heard) == at + 1 == len(caplog.records))
+        assert [record.getMessage() for record in caplog.records] == ["the receiver of broadcasts failed"] * 2
+        assert len(made.connections) == 1
+
+
+@pytest.mark.asyncio
 async def test_credentials() -> None:
     async with both(auth=("anna", "x")) as (made, wsx):
         assert made.seen == ["Basic YW5uYTp4"]
@@ -358,7 +383,7 @@ async def test_credentials() -> None:
 @pytest.mark.asyncio
 async def test_lost_connection_is_made_again() -> None:
     async with both() as (made, wsx):
-        task = asyncio.create_task(wsx.get("/wait"))
+        task = asyncio.create_task(wsx.post("/wait"))
         await asyncio.wait_for(made.waiting.wait(), 10)
         made.connections[0].socket.transport.abort()
         with pytest.raises(WsxCallError) as failure:
@@ -366,6 +391,43 @@ async def test_lost_connection_is_made_again() -> None:
         assert (failure.value.status, failure.value.code, failure.value.retry) == (503, "DISCONNECTED", False)
         assert (await wsx.post("/echo", 1))["data"] == 1
         assert len(made.connections) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_get_that_was_lost_is_made_again() -> None:
+    """It changes nothing, and the one that makes it need not know that the server was started anew."""
+    async with both(max_delay=0.02) as (made, wsx):
+        task = asyncio.create_task(wsx.get("/back", timeout=10))
+        await until(lambda: made.connections[0].session.calls)
+        made.connections[0].socket.transport.abort()
+        wsx.handle("/ask", lambda call: "asked")
+        assert await task == "asked"
+        assert len(made.connections) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_get_that_is_lost_again_and_again_fails() -> None:
+    async with both(max_delay=0.02) as (made, wsx):
+
+        def cut(call: Incoming) -> None:
+            made.connections[-1].socket.transport.abort()
+
+        made.handlers["/wait"] = cut
+        with pytest.raises(WsxCallError) as failure:
+            await asyncio.wait_for(wsx.get("/wait"), 10)
+        assert failure.value.code == "DISCONNECTED"
+        assert len(made.connections) in (4, 5)
+
+
+@pytest.mark.asyncio
+async def test_a_get_whose_server_does_not_come_back_tells_how_it_was_lost() -> None:
+    async with both(max_delay=0.02) as (made, wsx):
+        task = asyncio.create_task(wsx.get("/wait", timeout=0.5))
+        await asyncio.wait_for(made.waiting.wait(), 10)
+        await made.stop()
+        with pytest.raises(WsxCallError) as failure:
+            await asyncio.wait_for(task, 10)
+        assert failure.value.code == "DISCONNECTED"
 
 
 @pytest.mark.asyncio
@@ -429,7 +491,7 @@ async def test_without_reconnecting() -> None:
 
 @pytest.mark.asyncio
 async def test_after_close() -> None:
-    async with both() as (_, wsx):
+    async with both() as (made, wsx):
         task = asyncio.create_task(wsx.get("/wait"))
         await until(lambda: wsx._connection is not None and wsx._connection.session.outgoing)
         await wsx.close()
@@ -437,13 +499,154 @@ async def test_after_close() -> None:
             with pytest.raises(WsxCallError) as failure:
                 await call
             assert failure.value.code == "DISCONNECTED"
+        with pytest.raises(WsxCallError, match="the client was closed; connect a new one"):
+            await wsx.open()
+        assert len(made.connections) == 1
+
+
+@pytest.mark.asyncio
+async def test_opened_by_two_at_once() -> None:
+    async with server() as made:
+        wsx = connect(made.url)
+        assert await asyncio.gather(wsx.open(), wsx.open()) == [wsx, wsx]
+        assert len(made.connections) == 1
+        await wsx.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("span", [0, -1, float("nan")])
+async def test_a_timeout_that_is_none(span: float) -> None:
+    with pytest.raises(ValueError, match=rf"^timeout is {span!r}; give seconds above 0, or None"):
+        connect("ws://127.0.0.1:1", timeout=span)
+    async with both() as (_, wsx):
+        for call in (wsx.get("/echo", timeout=span), anext(wsx.stream("/count", {"n": 1}, timeout=span))):
+            with pytest.raises(ValueError, match=r"^timeout is "):
+                await call
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("form", ["text", "msgpack"])
+@pytest.mark.parametrize("span", [float("inf"), 1e300, 1e12])
+async def test_a_timeout_of_ages(form: str, span: float) -> None:
+    if form == "msgpack":
+        pytest.importorskip("msgpack")
+    async with both(form=form) as (_, wsx):
+        assert (await wsx.get("/echo", timeout=span))["method"] == "GET"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "url", ["foo", "ws://", "ws://[::1", "ws://h:99999", "ws://h:x", "ws://a@b@h", f"ws://{'h' * 300}"]
+)
+async def test_no_address(url: str) -> None:
+    with pytest.raises(ValueError, match="is no address of a server; write ws://host:port or wss://host") as error:
+        await connect(url)
+    assert repr(url) in str(error.value)
+
+
+@pytest.mark.asyncio
+async def test_no_such_host() -> None:
+    with pytest.raises(OSError, match=r"ws://user.invalid cannot be reached .*start the server, or correct") as error:
+        await connect("ws://user:secret@user.invalid")
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(TimeoutError, match=f"^{url} does not answer in time"):
+            await connect(url, open_timeout=0.05)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("auth", "error", "text"),
+    [
+        (5, TypeError, "auth is int; give a text, a pair of user and password, or a dict"),
+        (("a", 1), TypeError, "give user and password, both as text"),
+        (("a",), TypeError, "give user and password, both as text"),
+        ("Bearer secret\n", ValueError, "auth holds a control character, such as a line break; strip it"),
+    ],
+)
+async def test_what_are_no_credentials(auth: Any, error: type[Exception], text: str) -> None:
+    """They are not taken for none, and not told to anybody."""
+    async with both() as (made, wsx):
+        for given in (auth, lambda: auth):
+            with pytest.raises(error, match=text) as failure:
+                await connect(made.url, given)
+            assert "secret" not in str(failure.value)
+        with pytest.raises(error, match=text):
+            await wsx.authenticate(auth)
+
+
+@pytest.mark.asyncio
+async def test_credentials_may_be_waited_for() -> None:
+    async def auth() -> dict[str, str]:
+        await asyncio.sleep(0)
+        return {"token": "good"}
+
+    async with server() as made, connect(made.url, auth) as wsx:
+        assert wsx.identity == "anna"
+
+
+@pytest.mark.asyncio
+async def test_credentials_that_cannot_be_had_are_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
+    tries: list[str] = []
+
+    def auth() -> str:
+        tries.append("once more")
+        if 1 < len(tries) < 4:
+            raise LookupError("the keys are somewhere else")
+        return "Bearer x"
+
+    async with server() as made, connect(made.url, auth, first_delay=0.01, max_delay=0.02) as wsx:
+        made.connections[0].socket.transport.abort()
+        await until(lambda: len(tries) > 1)
+        assert (await asyncio.wait_for(wsx.post("/echo", 1), 10))["data"] == 1
+    assert len(tries) == 4
+    assert [record.exc_text for record in caplog.records if "LookupError" not in (record.exc_text or "")] == []
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("path", ["/_wsx/auth", "/echo"])
+async def test_calls_and_streams_that_were_not_run_are_made_again(path: str, monkeypatch: Any) -> None:
+    """Once for credentials that have ended; to show new ones is no such call."""
+    shown: list[Any] = []
+
+    def auth() -> dict[str, Any]:
+        shown.append({"token": "good"})
+        return shown[-1]
+
+    async with server() as made, connect(made.url, auth) as wsx:
+        refused: list[Any] = []
+        start = made.start_call
+
+        def start_call(connection: Connection, call: Incoming) -> None:
+            if call.path == path and len(refused) < (9 if path == "/_wsx/auth" else 1):
+                refused.append(call.path)
+                connection.session.tell(call.fail(401, retry=True))
+            else:
+                start(connection, call)
+
+        made.start_call = start_call  # type: ignore[method-assign]
+        if path == "/_wsx/auth":
+            with pytest.raises(WsxCallError):
+                await asyncio.wait_for(wsx.authenticate({"token": "good"}), 5)
+            assert (len(refused), len(shown)) == (1, 1)
+        else:
+            assert (await wsx.get(path))["method"] == "GET"
+            refused.clear()
+            assert [item async for item in wsx.stream(path)] == [{"data": None, "query": {}, "method": "GET"}]
+            assert len(shown) == 3
 
 
 @pytest.mark.asyncio
 async def test_nobody_there() -> None:
     async with server() as made:
         url = made.url
-    with pytest.raises(OSError, match="Connect"):
+    with pytest.raises(ConnectionRefusedError, match=f"{url} cannot be reached .*; start the server, or"):
         await connect(url)
     with pytest.raises(RuntimeError, match="not connected"):
         await connect(url).get("/x")
@@ -541,7 +744,7 @@ async def test_calls_made_for_a_call_belong_to_its_trace() -> None:
 @pytest.mark.asyncio
 async def test_no_call_is_made_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     async with both() as (made, wsx):
-        monkeypatch.setattr("genro_asgi.wsx.client.time_left", lambda: 0.0)
+        monkeypatch.setattr("genro_asgi.wsx.answers.time_left", lambda: 0.0)
         with pytest.raises(WsxCallError) as error:
             await wsx.get("/note")
         assert (error.value.status, error.value.code, error.value.retry) == (504, "DEADLINE", True)

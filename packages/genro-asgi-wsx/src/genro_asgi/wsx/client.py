@@ -2,29 +2,24 @@
 
 import asyncio
 import inspect
-import math
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
-from contextlib import aclosing, suppress
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import aclosing
 from importlib.util import find_spec
 from logging import getLogger
 from time import monotonic
 from typing import Any, Literal, Self
 
-from genro_asgi.budget import time_left
 from genro_asgi.limits import Limits
 from genro_asgi.trace import hand_on
+from genro_asgi.wsx.answers import await_answer, await_items, milliseconds, seconds, within_budget
 from genro_asgi.wsx.batch import MOST_BYTES
-from genro_asgi.wsx.codec import as_message
 from genro_asgi.wsx.connection import Connection, Handler
 from genro_asgi.wsx.credentials import Auth, AuthSource, ask, authorization
 from genro_asgi.wsx.dial import dial
 from genro_asgi.wsx.errors import WsxCallError
 from genro_asgi.wsx.kinds import BINARY, TYPED_TEXT, Response
-from genro_asgi.wsx.outgoing import Outgoing
 from genro_asgi.wsx.parsing import ParsedMessage
-from genro_asgi.wsx.pump import iterate, send_chunks
 from genro_asgi.wsx.session import FEATURES, Session
 from genro_asgi.wsx.streams import WINDOW
 
@@ -70,14 +65,14 @@ class Client:
     ) -> None:
         """`timeout` is seconds for each call that has none of its own, and none for streams.
 
-        `auth` may be a function, async or not, that is asked at each connect. With `resume` calls go on over the next connection when one is lost; without, the server cancels them at once.
-        The pause before the n-th new try is a random part of `first_delay` * 2**n, at most of `max_delay`. Other
-        options are those of `websockets.connect`.
+        `auth` may be a function, async or not, that is asked at each connect. With `resume` calls go on over the next
+        connection when one is lost; without, the server cancels them at once. The pause before the n-th new try is a
+        random part of `first_delay` * 2**n, at most of `max_delay`. Other options are those of `websockets.connect`.
         """
         if form not in ("text", "msgpack"):
             raise ValueError(f"Form {form!r} is unknown; use 'text' or 'msgpack'.")
         self.url = "ws" + url[4:] if url.startswith("http") else url
-        self.timeout = _seconds(timeout)
+        self.timeout = seconds(timeout)
         #: what the server says who we are, and what it can do
         self.identity: Any = None
         self.features: frozenset[str] = frozenset()
@@ -175,7 +170,7 @@ class Client:
             data |= {"session": connection.elder.kept[0], "acks": acks}
         outgoing = connection.call("POST", "/_wsx/hello", data, timeout=10_000)
         try:
-            answer = (await _answer(outgoing)).data or {}
+            answer = (await await_answer(outgoing)).data or {}
         except WsxCallError as error:
             if error.status != 404:  # an older server, which knows no hello
                 raise
@@ -293,13 +288,14 @@ class Client:
         """The whole answer, with status and headers; `timeout` is seconds.
 
         The server has that time from when the call reaches it; one second later it is given up here. In a handler it is
-        at most what is left to that, and the headers carry the handler's trace. A call the server refused unrun is made
-        again: on the next connection if it goes away, after `auth` was asked for others if our credentials have ended.
-        Cancelling the task cancels the call.
+        at most what is left to that. A call that the server refused unrun is made again: on the next connection if it
+        goes away, after `auth` was asked for others if our credentials have ended. So is a GET that was lost with its
+        connection. Cancelling the task cancels the call.
         """
-        timeout = _within_budget(self.timeout if timeout is None else timeout)
+        timeout = within_budget(self.timeout if timeout is None else seconds(timeout))
         given_up = None if timeout is None else monotonic() + timeout
-        streamed, renewed = hasattr(data, "__aiter__"), False
+        streamed = hasattr(data, "__aiter__")
+        ends: list[WsxCallError] = []
         while True:
             connection = await self._usable(timeout)
             outgoing = connection.call(
@@ -309,20 +305,41 @@ class Client:
                 query=query,
                 headers=hand_on(headers),
                 cookies=cookies,
-                timeout=_milliseconds(timeout),
+                timeout=milliseconds(timeout),
                 stream=streamed,
             )
             try:
-                return await _answer(outgoing, data if streamed else None)
+                return await await_answer(outgoing, data if streamed else None)
             except WsxCallError as error:
-                expired = error.status == 401 and not renewed
-                if not error.retry or streamed or not (expired or error.code == "DRAINING"):
-                    raise
-                if not expired:
-                    connection.leaving.set()
-                elif not (renewed := await self._renew()):
-                    raise
+                ends.append(error)
                 timeout = None if given_up is None else max(given_up - monotonic(), 0.001)
+                if streamed or path == "/_wsx/auth":
+                    raise
+                if not await self._unrun(connection, ends) and not (
+                    method.upper() == "GET" and await self._lost(ends, timeout)
+                ):
+                    raise
+
+    async def _unrun(self, connection: Connection, ends: list[WsxCallError]) -> bool:
+        """Whether a call that ended so did not run, and what it lacked is there now."""
+        error = ends[-1]
+        if error.retry and error.code == "DRAINING":
+            connection.leaving.set()
+            return True
+        # With new credentials that are refused, too, there is nothing left to try.
+        if not error.retry or error.status != 401 or [end.status for end in ends].count(401) > 1:
+            return False
+        return await self._renew()
+
+    async def _lost(self, ends: list[WsxCallError], timeout: float | None) -> bool:  # noqa: ASYNC109 (of the call)
+        """Whether a call that ended so went down with its connection, and there is another one."""
+        if ends[-1].code not in _LOST or len(ends) > _AGAIN or not self._reconnect:
+            return False
+        try:
+            await self._usable(self._delays[1] if timeout is None else timeout)
+        except WsxCallError:
+            return False  # it is more to the point how the call itself ended
+        return True
 
     async def stream(
         self,
@@ -341,21 +358,31 @@ class Client:
         iteration cancels the call (with contextlib.aclosing() at once).
         """
         streamed = hasattr(data, "__aiter__")
-        timeout = _within_budget(timeout)
-        connection = await self._usable(timeout)
-        outgoing = connection.call(
-            method or ("GET" if data is None else "POST"),
-            path,
-            None if streamed else data,
-            query=query,
-            headers=hand_on(headers),
-            timeout=_milliseconds(timeout),
-            stream=streamed,
-            credit=window,
-        )
-        async with aclosing(_items(outgoing, data if streamed else None)) as items:
-            async for item in items:
-                yield item
+        timeout = within_budget(seconds(timeout))
+        ends: list[WsxCallError] = []
+        begun = False
+        while True:
+            connection = await self._usable(timeout)
+            outgoing = connection.call(
+                method or ("GET" if data is None else "POST"),
+                path,
+                None if streamed else data,
+                query=query,
+                headers=hand_on(headers),
+                timeout=milliseconds(timeout),
+                stream=streamed,
+                credit=window,
+            )
+            try:
+                async with aclosing(await_items(outgoing, data if streamed else None)) as items:
+                    async for item in items:
+                        begun = True
+                        yield item
+                return
+            except WsxCallError as error:
+                ends.append(error)
+                if begun or streamed or not await self._unrun(connection, ends):
+                    raise
 
     async def subscribe(
         self, topic: str, filter: Any = None, *, window: int = WINDOW, resubscribe: bool = True
@@ -365,17 +392,20 @@ class Client:
         Where the session does not go on over a new connection, the topic is subscribed to again on that, unless
         `resubscribe` is false; events that fell in between are lost then.
         """
+        ends: list[WsxCallError] = []
         while True:
             connection = await self._usable(None)
             outgoing = connection.call("SUBSCRIBE", topic, filter, headers=hand_on(), credit=window)
             try:
-                async with aclosing(_items(outgoing, None)) as events:
+                async with aclosing(await_items(outgoing)) as events:
                     async for event in events:
+                        ends.clear()
                         if type(event) is dict and "event" in event:
                             yield event
                 return
             except WsxCallError as error:
-                if error.status == 401 and error.retry and await self._renew():
+                ends.append(error)
+                if await self._unrun(connection, ends):
                     continue
                 if error.code not in _LOST or not resubscribe or self._error is not None:
                     raise
@@ -387,20 +417,25 @@ class Client:
 
     async def authenticate(self, auth: Auth) -> None:
         """Renew the credentials of the open connection, and of those that follow."""
-        await self._show(auth)
+        await self._show(await ask(auth))
         self._auth = auth
 
-    async def _show(self, auth: Auth) -> None:
-        told = auth if isinstance(auth, dict) else {"authorization": _authorization(auth)}
+    async def _show(self, auth: Auth | None) -> None:
+        if auth is None:
+            raise WsxCallError(401, "there are no credentials to show")
+        told = auth if isinstance(auth, dict) else {"authorization": authorization(auth)}
         answer = await self.call("POST", "/_wsx/auth", told)
         self.identity = answer.get("identity") if isinstance(answer, dict) else self.identity
+
+    async def _show_anew(self) -> None:
+        await self._show(await ask(self._auth))
 
     async def _renew(self) -> bool:
         """Show the server what `auth` gives now, once for all calls that find out at one moment that they have to."""
         if not callable(self._auth):
             return False
         if self._renewing is None:
-            self._renewing = asyncio.ensure_future(self._show(self._auth()))
+            self._renewing = asyncio.ensure_future(self._show_anew())
             self._renewing.add_done_callback(self._renewed)
         try:
             await asyncio.shield(self._renewing)
@@ -422,82 +457,33 @@ class Client:
             self._schema = (answer.headers.get("etag", ""), known)
         return known
 
-    def on_broadcast(self, receiver: Callable[[Any], None]) -> None:
-        """Call a function with the data of what the server sends without being asked; the last one given counts."""
+    def on_broadcast(self, receiver: Callable[[Any], Awaitable[None] | None]) -> None:
+        """Call a function, async or not, with what the server sends without being asked; the last one given counts."""
         self._on_broadcast = receiver
 
     def _unasked(self, message: ParsedMessage) -> None:
-        if self._on_broadcast is not None:
-            self._on_broadcast(message.data)
+        if self._on_broadcast is None:
+            return
+        # The connection is not at fault.
+        try:
+            told = self._on_broadcast(message.data)
+        except Exception:
+            _log.exception("the receiver of broadcasts failed")
+            return
+        if inspect.isawaitable(told):
+            task = asyncio.ensure_future(told)
+            self._telling.add(task)
+            task.add_done_callback(self._told)
+
+    def _told(self, done: "asyncio.Future[None]") -> None:
+        self._telling.discard(done)
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            _log.error("the receiver of broadcasts failed", exc_info=error)
 
     def handle(self, path: str, handler: Handler) -> None:
         """Let a function answer the calls and events the server sends to a path; it is given the call."""
         self._handlers[path if path.startswith("/") else f"/{path}"] = handler
-
-
-async def _answer(outgoing: Outgoing, chunks: AsyncIterator[Any] | None = None) -> Response:
-    done = asyncio.get_running_loop().create_future()
-    items: list[Any] = []
-
-    def changed() -> None:
-        while len(outgoing.items):
-            items.append(outgoing.items.take())
-        if outgoing.done and not done.done():
-            done.set_result(None)
-
-    outgoing.on_change = changed
-    changed()
-    pump = None if chunks is None else asyncio.create_task(send_chunks(outgoing, chunks))
-    try:
-        await done
-    finally:
-        outgoing.on_change = None
-        outgoing.cancel()
-        await _stopped(pump)
-    if outgoing.error is not None or outgoing.response is None:
-        raise outgoing.error or WsxCallError(500, "the call ended without an answer")
-    response = as_message("response", outgoing.response)
-    assert isinstance(response, Response)
-    return replace(response, data=items) if outgoing.streamed else response
-
-
-async def _items(outgoing: Outgoing, chunks: AsyncIterator[Any] | None) -> AsyncGenerator[Any, None]:
-    pump = None if chunks is None else asyncio.create_task(send_chunks(outgoing, chunks))
-    try:
-        async with aclosing(iterate(outgoing.items)) as items:
-            async for item in items:
-                yield item
-        if not outgoing.streamed and outgoing.response is not None and outgoing.response.data is not None:
-            yield outgoing.response.data
-    finally:
-        outgoing.cancel()
-        await _stopped(pump)
-
-
-async def _stopped(pump: asyncio.Task[None] | None) -> None:
-    if pump is not None:
-        pump.cancel()
-        with suppress(asyncio.CancelledError):
-            await pump
-
-
-def _within_budget(timeout: float | None) -> float | None:
-    left = time_left()
-    if left is None:
-        return timeout
-    if left <= 0:
-        raise WsxCallError(504, "no time is left for the call", retry=True)
-    return left if timeout is None else min(timeout, left)
-
-
-def _milliseconds(timeout: float | None) -> int | None:
-    return None if timeout is None else max(round(timeout * 1000), 1)
-
-
-def _authorization(auth: str | tuple[str, str]) -> str:
-    if isinstance(auth, str):
-        return auth
-    return "Basic " + base64.b64encode(":".join(auth).encode()).decode()
 
 
 def _pairs(headers: Any) -> list[tuple[str, str]]:
