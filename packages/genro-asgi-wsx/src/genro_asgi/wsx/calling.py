@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genro_asgi.limits import Limits
+from genro_asgi.wsx.call_types import CallTypes, PathTypes
 from genro_asgi.wsx.kinds import Form
 from genro_asgi.wsx.link import Link, Role
 from genro_asgi.wsx.outgoing import Outgoing
 from genro_asgi.wsx.streams import WINDOW, Sender
 from genro_asgi.wsx.tytx.registry import TypeTable
+
+if TYPE_CHECKING:
+    from genro_asgi.wsx.incoming import Incoming
 
 __all__ = ["Calling"]
 
@@ -17,7 +21,7 @@ __all__ = ["Calling"]
 class Calling(Link):
     """The calls of this side that were not answered yet, on top of what sends them."""
 
-    __slots__ = ("_ids", "due", "outgoing", "resumes")
+    __slots__ = ("_ids", "calls", "due", "outgoing", "resumes")
 
     def __init__(
         self,
@@ -29,6 +33,8 @@ class Calling(Link):
     ) -> None:
         super().__init__(role, limits, types, form, text)
         self._ids = 0
+        #: the peer's calls that were not answered yet, by id; events by a number
+        self.calls: dict[str | int, Incoming] = {}
         self.outgoing: dict[str, Outgoing] = {}
         #: whether the peer keeps what it answers for the case that the connection is lost
         self.resumes = False
@@ -39,6 +45,11 @@ class Calling(Link):
         """A number not used before on this connection."""
         self._ids += 1
         return self._ids
+
+    def read_by_call(self, of_path: PathTypes | None = None) -> None:
+        """Let each call have types of its own: those of the peer by their path, ours as they were made."""
+        default = self.types.default if type(self.types) is CallTypes else self.types
+        self.types = CallTypes(default, self.calls, self.outgoing, of_path)
 
     def call(
         self,
@@ -55,11 +66,12 @@ class Calling(Link):
         credit: int | None = None,
         id: str | None = None,
         form: Form | None = None,
+        types: TypeTable | None = None,
     ) -> Outgoing:
         """Call the peer; the request goes to the outbox. With `stream` chunks follow.
 
-        `timeout` is milliseconds, and `credit` how many items of the answer the peer may send before they are taken.
-        ValueError for an id that is open, TytxError for data that has no form.
+        `timeout` is milliseconds, `credit` how many items of the answer the peer may send before they are taken, and
+        `types` what the values of both may be. ValueError for an id that is open, TytxError for data that has no form.
         """
         if id is None:
             # The two sides' ids are apart, so that a grant cannot be taken for one about the other's call.
@@ -71,6 +83,10 @@ class Calling(Link):
             if value is not None:
                 fields[name] = value
         form = form or self.form
+        if types is not None:
+            form = form._replace(types=types.escaping(self._write_types.escaped_suffixes))
+            if type(self.types) is not CallTypes:
+                self.read_by_call()
         frame = self.encode(fields, form, mark=True)
         # The peer has its answer ready at the deadline, and it still has to come here.
         deadline = math.inf if timeout is None else now + timeout / 1000 + 1.0

@@ -9,7 +9,7 @@ from genro_asgi.limits import Limits
 from genro_asgi.wsx.errors import TytxError, WsxError
 from genro_asgi.wsx.kinds import TYPED_TEXT, Chunk, Event, Form, Grant, Message, Request, Response
 from genro_asgi.wsx.parsing import DEFAULT_LIMITS, TYPED_FIELDS, ParsedMessage, parse_batch, parse_message
-from genro_asgi.wsx.tytx.codec import encode, encode_text, typed_copy
+from genro_asgi.wsx.tytx.codec import encode, encode_text, plain_copy, typed_copy
 from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, DEFAULT_TYPES, TypeTable
 
 __all__ = [
@@ -120,7 +120,8 @@ def encode_message(message: Message, form: Form = TYPED_TEXT, *, types: TypeTabl
 def encode_fields(fields: dict[str, Any], form: Form = TYPED_TEXT, *, types: TypeTable = DEFAULT_TYPES) -> bytes:
     """The fields of a message in the given form; TytxError for a value that has no form.
 
-    In a form that is not typed, values are what they are in JSON: a Decimal is a string.
+    In a form that is not typed, values are what they are in JSON: a Decimal is a string, and what JSON has nothing for
+    the literal of its type.
     """
     if form.legacy and fields.get("data") is not None:
         if form.escaped:
@@ -128,11 +129,11 @@ def encode_fields(fields: dict[str, Any], form: Form = TYPED_TEXT, *, types: Typ
         else:
             text = encode(fields["data"], "json", types=types)
         fields = fields | {"data": text.decode()}
-        body = _plain(fields)
+        body = _plain(fields, types)
     elif form.transport == "msgpack":
         return encode(fields, "msgpack", types=types)
     else:
-        body = encode_text(fields, types, _typed_fields) if form.typed else _plain(fields)
+        body = encode_text(fields, types, _typed_fields) if form.typed else _plain(fields, types)
     return b"WSX://" + body if form.prefixed else body
 
 
@@ -141,15 +142,17 @@ def encode_batch(messages: Iterable[Message], form: Form = TYPED_TEXT, *, types:
     batch = [as_fields(message) for message in messages]
     if form.transport == "msgpack":
         return encode(batch, "msgpack", types=types)
-    body = encode_text(batch, types, _typed_batch) if form.typed else _plain(batch)
+    body = encode_text(batch, types, _typed_batch) if form.typed else _plain(batch, types)
     return b"WSX://" + body if form.prefixed else body
 
 
-def _plain(value: Any) -> bytes:
+def _plain(value: Any, types: TypeTable) -> bytes:
     try:
         return dumps(value)
     except (TypeError, ValueError) as error:
-        raise TytxError(str(error)) from error
+        if not types.own_suffixes:
+            raise TytxError(str(error)) from error
+    return dumps(plain_copy(value, types))
 
 
 def _typed_fields(fields: dict[str, Any], types: TypeTable) -> dict[str, Any]:

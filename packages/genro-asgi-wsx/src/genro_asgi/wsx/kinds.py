@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from genro_asgi.wsx.tytx.registry import TypeTable
+
 __all__ = [
     "BINARY", "TEXT", "TYPED_TEXT", "UNPREFIXED", "Call", "Chunk", "Event", "Form", "Grant", "Message", "Request",
     "Response",
@@ -13,7 +15,8 @@ class Form(NamedTuple):
     """How a message is written; an answer has the form of its request.
 
     Whether the values of `query`, `data` and `cookies` are typed, whether a text begins with WSX://, whether `data` is
-    a TYTX text inside a string, as peers of 0.46 want it, and whether that text has JSON's escapes in there.
+    a TYTX text inside a string, as peers of 0.46 want it, whether that text has JSON's escapes in there, and which
+    types its values may have, where the call has a table of its own.
     """
 
     transport: Literal["json", "msgpack"] = "json"
@@ -21,6 +24,7 @@ class Form(NamedTuple):
     prefixed: bool = True
     legacy: bool = False
     escaped: bool = False
+    types: TypeTable | None = None
 
 
 #: The forms of nearly all messages; who reads one says so with these objects, and so they may be compared with `is`.

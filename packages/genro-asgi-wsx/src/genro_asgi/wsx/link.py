@@ -10,8 +10,9 @@ from genro_asgi.wsx.streams import Sender
 from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, DEFAULT_TYPES, TypeTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from genro_asgi.wsx.call_types import CallTypes
     from genro_asgi.wsx.incoming import Incoming
 
 __all__ = ["Frame", "Link", "Role"]
@@ -49,7 +50,8 @@ class Link:
     def __init__(self, role: Role, limits: Limits, types: TypeTable, form: Form, text: type[str] | type[bytes]) -> None:
         self.role = role
         self.limits = limits
-        self.types = types
+        #: what arrives is read with
+        self.types: TypeTable | CallTypes = types
         self._write_types = DEFAULT_TYPES if types is BUILTIN_TYPES else types
         #: how messages of our own are written
         self.form = form
@@ -97,12 +99,16 @@ class Link:
             except (TypeError, ValueError):
                 body = encode_fields(fields, form, types=self._write_types)
             return body.decode() if self._text else body
-        body = encode_fields(fields, form, types=self._write_types)
+        body = encode_fields(fields, form, types=form.types or self._write_types)
         if form.transport == "msgpack":
             return body
         if mark and form.typed and not body.endswith(b"::JS"):
             body += b"::JS"
         return body.decode() if self._text else body
+
+    def escape(self, suffixes: "Iterable[str]") -> None:
+        """The peer has types of these suffixes: plain strings that look like them are marked as text from now on."""
+        self._write_types = self._write_types.escaping(suffixes)
 
     def say(self, fields: dict[str, Any], form: Form) -> None:
         """Put a message into the outbox."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from genro_asgi.jsoncodec import JsonError, loads
 from genro_asgi.limits import Limits
+from genro_asgi.wsx.call_types import CallTypes, typed_form
 from genro_asgi.wsx.envelope import check_envelope, is_plain, readable_id
 from genro_asgi.wsx.errors import TytxError, WsxError
 from genro_asgi.wsx.kinds import BINARY, TEXT, UNPREFIXED, Form
@@ -37,6 +38,8 @@ _FORMS = {(typed, prefixed): Form("json", typed, prefixed) for typed in (True, F
 # MessagePack tells a map and an array in its first byte: the short form, 16 bits of length, 32 bits.
 _MSGPACK_MAPS = frozenset(bytes([byte]) for byte in (*range(0x80, 0x90), 0xDE, 0xDF))
 _MSGPACK_ARRAYS = frozenset(bytes([byte]) for byte in (*range(0x90, 0xA0), 0xDC, 0xDD))
+# Where there may be an extension type 4, a value with its suffix.
+_SUFFIXED = re.compile(rb"(?:[\xd4-\xd8]|\xc7.|\xc8..|\xc9....)\x04", re.DOTALL)
 # The id of a message that is otherwise broken is only believed where it comes first.
 _LEADING_ID = re.compile(rb'(?:WSX://)?\s*\{\s*"id"\s*:\s*"([^"\\\x00-\x1f]{1,512})"')
 _LEADING_MSGPACK_ID = re.compile(rb"(?:[\x80-\x8f]|\xde..|\xdf....)\xa2id(?:[\xa1-\xbf]|\xd9.)", re.DOTALL)
@@ -121,7 +124,7 @@ def parse_message(
 
 
 def read_message(
-    data: str | bytes, limits: Limits, types: TypeTable, legacy: bool
+    data: str | bytes, limits: Limits, types: TypeTable | CallTypes, legacy: bool
 ) -> tuple[dict[str, Any], Form, bool]:
     """What parse_message puts into its message, and whether it is a call of an id, a method, a path and data only."""
     # Every message of every connection passes here: the plain ones on the shortest way, all in one place.
@@ -154,14 +157,14 @@ def read_message(
 
 
 def _read_message(
-    data: str | bytes, limits: Limits, types: TypeTable, legacy: bool
+    data: str | bytes, limits: Limits, types: TypeTable | CallTypes, legacy: bool
 ) -> tuple[dict[str, Any], Form, bool]:
     fields, form, body = _read(data, limits, types, batch=False)
     return *_checked(fields, form, body, limits, types, legacy), False
 
 
 def parse_batch(
-    data: str | bytes, *, limits: Limits = DEFAULT_LIMITS, types: TypeTable = BUILTIN_TYPES
+    data: str | bytes, *, limits: Limits = DEFAULT_LIMITS, types: TypeTable | CallTypes = BUILTIN_TYPES
 ) -> list[ParsedMessage | WsxError]:
     """Read an array of messages; one that is wrong is an error in its place. WsxError when there is no array."""
     values, form, body = _read(data, limits, types, batch=True)
@@ -184,22 +187,41 @@ def is_batch(data: str | bytes) -> bool:
 
 
 def _checked(
-    fields: dict[str, Any], form: Form, body: bytes, limits: Limits, types: TypeTable, legacy: bool
+    fields: dict[str, Any], form: Form, body: bytes, limits: Limits, types: TypeTable | CallTypes, legacy: bool
 ) -> tuple[dict[str, Any], Form]:
+    if form is BINARY and type(types) is CallTypes:
+        form = _read_rest(fields, body, types)
     check_envelope(fields, limits)
     if form.transport == "json":
         form = _as_typed(fields, form, body, limits, types)
     return fields, _read_legacy(fields, form, types, limits) if legacy else form
 
 
-def _as_typed(fields: dict[str, Any], form: Form, body: bytes, limits: Limits, types: TypeTable) -> Form:
+def _as_typed(fields: dict[str, Any], form: Form, body: bytes, limits: Limits, types: TypeTable | CallTypes) -> Form:
     if not _is_typed(fields, form):
         return form
+    form = _FORMS[True, form.prefixed]
+    if type(types) is CallTypes:
+        types, own = types.of(fields)
+        form = typed_form(form, own)
     _hydrate(fields, body, types, limits)
-    return _FORMS[True, form.prefixed]
+    return form
 
 
-def _read(data: str | bytes, limits: Limits, types: TypeTable, *, batch: bool) -> tuple[Any, Form, bytes]:
+def _read_rest(fields: dict[str, Any], data: bytes, types: CallTypes) -> Form:
+    """Read the values of MessagePack whose suffixes are not built in, now that their call is known."""
+    read, own = types.of(fields)
+    if _SUFFIXED.search(data):
+        from genro_asgi.wsx.tytx.msgpack_codec import read_held
+
+        try:
+            read_held(fields, read)
+        except TytxError as error:
+            raise _as_wsx(error, readable_id(fields)) from None
+    return typed_form(BINARY, own)
+
+
+def _read(data: str | bytes, limits: Limits, types: TypeTable | CallTypes, *, batch: bool) -> tuple[Any, Form, bytes]:
     """What stands in one frame before anything in it is checked, its form, and the text it was."""
     # Length comes first: nothing oversized is copied or decoded.
     if len(data) > limits.ws_message:
@@ -292,10 +314,13 @@ def _as_wsx(error: TytxError, id: str | None) -> WsxError:
     return WsxError(error.text, code=error.code, pointer=error.pointer, id=id)
 
 
-def _read_legacy(fields: dict[str, Any], form: Form, types: TypeTable, limits: Limits) -> Form:
+def _read_legacy(fields: dict[str, Any], form: Form, types: TypeTable | CallTypes, limits: Limits) -> Form:
     data = fields.get("data")
     if type(data) is not str or not data[:1] == '"' == data[-1:]:
         return form
+    own = form.types
+    if type(types) is CallTypes:
+        types, own = types.of(fields)
     text = _unescaped(data)
     try:
         fields["data"] = decode(text or data, "json", types=types, max_depth=limits.ws_depth)
@@ -304,7 +329,7 @@ def _read_legacy(fields: dict[str, Any], form: Form, types: TypeTable, limits: L
             return form
         error.pointer = f"/data{error.pointer}"
         raise _as_wsx(error, readable_id(fields)) from None
-    return form._replace(typed=True, legacy=True, escaped=text is not None)
+    return form._replace(typed=True, legacy=True, escaped=text is not None, types=own)
 
 
 def _unescaped(data: str) -> str | None:
@@ -318,12 +343,16 @@ def _unescaped(data: str) -> str | None:
     return text if type(text) is str else None
 
 
-def _read_msgpack(data: bytes, types: TypeTable, max_depth: int, openings: frozenset[bytes]) -> tuple[Any, Form, bytes]:
+def _read_msgpack(
+    data: bytes, types: TypeTable | CallTypes, max_depth: int, openings: frozenset[bytes]
+) -> tuple[Any, Form, bytes]:
     if data[:1] not in openings:
         raise WsxError("the message is neither text nor MessagePack")
     from genro_asgi.wsx.tytx.msgpack_codec import decode_msgpack, peek
 
     try:
+        if type(types) is CallTypes:
+            return decode_msgpack(data, BUILTIN_TYPES, max_depth=max_depth, hold=True), BINARY, data
         return decode_msgpack(data, types, max_depth=max_depth), BINARY, data
     except TytxError as error:
         fields = peek(data) if error.code == "BAD_VALUE" else None

@@ -44,7 +44,6 @@ class Session(Calling):
     __slots__ = (
         "_max_timeout",
         "_pinged",
-        "calls",
         "careful",
         "closing",
         "default_timeout",
@@ -103,8 +102,6 @@ class Session(Calling):
         self.identity = identity
         #: what there is for the case that the connection is lost; None where that is the end
         self.kept: Kept | None = None
-        #: the peer's calls that were not answered yet, by id; events by a number
-        self.calls: dict[str | int, Incoming] = {}
         #: how many messages could not be read since when
         self.refused = (0, now)
         self.running = 0

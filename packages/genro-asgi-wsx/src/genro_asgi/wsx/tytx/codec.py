@@ -10,7 +10,17 @@ from genro_asgi.wsx.tytx.plain import INT64_MIN, UINT64_MAX, PlainCopy, to_plain
 from genro_asgi.wsx.tytx.registry import DEFAULT_TYPES, TypeTable
 from genro_asgi.wsx.tytx.tree import MAX_DEPTH, hydrate, read_literal
 
-__all__ = ["Transport", "decode", "encode", "encode_text", "from_tytx", "read_text", "to_tytx", "typed_copy"]
+__all__ = [
+    "Transport",
+    "decode",
+    "encode",
+    "encode_text",
+    "from_tytx",
+    "plain_copy",
+    "read_text",
+    "to_tytx",
+    "typed_copy",
+]
 
 Transport = Literal["json", "msgpack", "xml"]
 
@@ -105,6 +115,11 @@ def _encode_scalar(value: Any, types: TypeTable) -> bytes | None:
 def typed_copy(value: Any, types: TypeTable = DEFAULT_TYPES) -> Any:
     """The value as plain JSON types, with typed values as strings such as `9.90::N`."""
     return PlainCopy(types, lambda entry, item: f"{entry.write(item)}::{entry.suffix}", escape=True).of(value)
+
+
+def plain_copy(value: Any, types: TypeTable = DEFAULT_TYPES) -> Any:
+    """The value as plain JSON types, with typed values as their literals: `9.90`."""
+    return PlainCopy(types, lambda entry, item: entry.write(item), escape=False).of(value)
 
 
 def _encode_copy(value: Any, types: TypeTable, careful: Callable[[Any, TypeTable], Any]) -> bytes:

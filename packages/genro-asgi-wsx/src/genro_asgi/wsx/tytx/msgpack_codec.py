@@ -4,14 +4,14 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from genro_asgi.wsx.errors import TytxError, missing_extra
 from genro_asgi.wsx.tytx.plain import PlainCopy
 from genro_asgi.wsx.tytx.registry import DEFAULT_TYPES, TypeEntry, TypeTable
 from genro_asgi.wsx.tytx.tree import MAX_DEPTH, join_pointer, read_literal
 
-__all__ = ["decode_msgpack", "encode_msgpack", "peek"]
+__all__ = ["decode_msgpack", "encode_msgpack", "peek", "read_held"]
 
 # The codes of genro-tytx. A datetime is the Timestamp of MessagePack itself, -1.
 _CODES = {"N": 1, "D": 2, "H": 3}
@@ -76,11 +76,26 @@ def _in_utc(value: datetime) -> datetime:
     return (plain - offset if offset else plain).replace(tzinfo=UTC)
 
 
-def decode_msgpack(data: bytes, types: TypeTable = DEFAULT_TYPES, *, max_depth: int = MAX_DEPTH) -> Any:
-    """Read a document; TytxError when it is malformed, or names the value that cannot be read."""
+class Held(NamedTuple):
+    """Stands in a document for a value whose suffix is to be read later."""
+
+    literal: str
+    suffix: str
+
+
+def decode_msgpack(
+    data: bytes, types: TypeTable = DEFAULT_TYPES, *, max_depth: int = MAX_DEPTH, hold: bool = False
+) -> Any:
+    """Read a document; TytxError when it is malformed, or names the value that cannot be read.
+
+    With `hold` values whose suffix is unknown are left for read_held().
+    """
     msgpack = _msgpack()
+    unknown = Held if hold else _as_text
     try:
-        value = msgpack.unpackb(data, timestamp=3, ext_hook=lambda code, literal: _read_ext(code, literal, types))
+        value = msgpack.unpackb(
+            data, timestamp=3, ext_hook=lambda code, literal: _read_ext(code, literal, types, unknown)
+        )
     except (TytxError, OverflowError) as error:  # the second is a timestamp beyond the year 9999
         raise _explain(msgpack, data, types) from error
     except Exception:
@@ -95,7 +110,27 @@ def peek(data: bytes) -> Any:
     return _msgpack().unpackb(data, timestamp=0, ext_hook=_ignore)
 
 
-def _read_ext(code: int, payload: bytes, types: TypeTable) -> Any:
+def read_held(value: Any, types: TypeTable) -> Any:
+    """The value with everything read in it that was held, in place; TytxError names what cannot be read."""
+    kind = type(value)
+    if kind is Held:
+        return read_literal(value.literal, value.suffix, types) if value.suffix in types.readers else _as_text(*value)
+    if kind is dict or kind is list:
+        for key, item in value.items() if kind is dict else enumerate(value):
+            try:
+                value[key] = read_held(item, types)
+            except TytxError as error:
+                error.pointer = join_pointer(key, error.pointer)
+                raise
+    return value
+
+
+def _as_text(literal: str, suffix: str) -> str:
+    # As in a text, a suffix nobody registered leaves a plain string.
+    return f"{literal}::{suffix}"
+
+
+def _read_ext(code: int, payload: bytes, types: TypeTable, unknown: Callable[[str, str], Any] = _as_text) -> Any:
     try:
         text = payload.decode()
     except UnicodeDecodeError:
@@ -107,8 +142,7 @@ def _read_ext(code: int, payload: bytes, types: TypeTable) -> Any:
     suffix, colon, literal = text.partition(":")
     if not colon:
         raise TytxError("extension type 4 must hold SUFFIX:literal")
-    # As in a text, a suffix nobody registered leaves a plain string.
-    return read_literal(literal, suffix, types) if suffix in types.readers else f"{literal}::{suffix}"
+    return read_literal(literal, suffix, types) if suffix in types.readers else unknown(literal, suffix)
 
 
 class _Unread:

@@ -1,7 +1,7 @@
 """Which classes travel under which TYTX suffix."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, is_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -10,6 +10,7 @@ from functools import lru_cache
 from types import NoneType
 from typing import Any, Self, TypeVar
 from uuid import UUID
+from weakref import WeakSet
 
 from genro_asgi.wsx.tytx import literals
 
@@ -58,6 +59,8 @@ NATIVE_ENTRIES: dict[type, TypeEntry] = {
     NoneType: TypeEntry(NoneType, "NN", literals.write_none, literals.read_none, json_native=True),
 }
 
+_BUILTIN_SUFFIXES = frozenset({entry.suffix for entry in (*_ENTRIES, *NATIVE_ENTRIES.values())} | {"DH", "T", "QS"})
+
 # A suffix of their own would change every document.
 _FIXED = frozenset({dict, list, object, str, tuple, *NATIVE_ENTRIES, *(entry.cls for entry in _ENTRIES)})
 
@@ -92,14 +95,45 @@ class TypeTable:
         self.by_class: dict[type, TypeEntry] = {entry.cls: entry for entry in _ENTRIES}
         #: whether a registered class is one that a JSON or msgpack writer would write by itself
         self.shadows_native = False
+        # Suffixes that only others read, and the tables that are this one with more of them.
+        self._elsewhere: frozenset[str] = frozenset()
+        self._views: WeakSet[TypeTable] = WeakSet()
         self._refresh()
 
     def _refresh(self) -> None:
         # QS is read by other implementations without being asked, so it counts as a suffix when writing.
-        self.suffixes: frozenset[str] = frozenset(self.readers) | {"QS"}
+        self.suffixes: frozenset[str] = frozenset(self.readers) | {"QS"} | self._elsewhere
         codes = "|".join(sorted(self.suffixes))
         #: finds, in a JSON text, the strings that look typed; a quote followed by a colon ends a key
         self.typed_strings: re.Pattern[bytes] = re.compile(rf'::(?:{codes})"(?!:)'.encode())
+        for view in self._views:
+            view.shadows_native = self.shadows_native
+            view._refresh()
+
+    @property
+    def own_suffixes(self) -> frozenset[str]:
+        """The suffixes of the types that were registered."""
+        return frozenset(self.readers) - _BUILTIN_SUFFIXES
+
+    @property
+    def escaped_suffixes(self) -> frozenset[str]:
+        """The suffixes besides its own that plain strings are marked as text for."""
+        return self._elsewhere
+
+    def escaping(self, suffixes: Iterable[str]) -> "TypeTable":
+        """This table, which also marks plain strings with these suffixes as text, because who reads them knows more.
+
+        What is registered in one of the two is known to both; what is no suffix is left out.
+        """
+        elsewhere = self._elsewhere.union(suffix for suffix in suffixes if _SUFFIX.fullmatch(suffix))
+        if elsewhere <= self.suffixes:
+            return self
+        view = type(self).__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._elsewhere, view._views = elsewhere, WeakSet()
+        view._refresh()
+        self._views.add(view)
+        return view
 
     def copy(self) -> Self:
         """A table that knows the same types and can be extended on its own."""
@@ -167,7 +201,8 @@ class TypeTable:
         if cls in _FIXED:
             raise ValueError(f"{cls.__name__} has a fixed TYTX form; register a class of your own.")
         old = self.by_class.get(cls)
-        if suffix in self.suffixes and (old is None or old.suffix != suffix):
+        taken = suffix in self.readers or suffix == "QS"
+        if taken and (old is None or old.suffix != suffix):
             raise ValueError(f"TYTX suffix {suffix!r} is already in use; choose another one for {cls.__name__}.")
         if old is not None:
             del self.readers[old.suffix]
@@ -178,6 +213,14 @@ class TypeTable:
             self.json_writers[cls] = lambda value: f"{serializer(value)}::{suffix}"
         self.shadows_native = self.shadows_native or issubclass(cls, _NATIVE) or is_dataclass(cls)
         self._refresh()
+
+    def register_class(self, cls: type[T]) -> type[T]:
+        """Register a class that holds `__tytx_suffix__`, `to_tytx()`, the class method `from_tytx(text)` and, if it
+        wants, `__tytx_json_native__`; usable as a decorator."""
+        hooks: Any = cls
+        native = getattr(hooks, "__tytx_json_native__", False)
+        self.register(cls, hooks.__tytx_suffix__, lambda value: value.to_tytx(), hooks.from_tytx, native)
+        return cls
 
 
 #: The built-in types alone: what an untrusted message is read with.
@@ -198,14 +241,5 @@ def register_type(
 
 
 def register_class(cls: type[T]) -> type[T]:
-    """Register a class that holds `__tytx_suffix__`, `to_tytx()`, the class method `from_tytx(text)` and, if it
-    wants, `__tytx_json_native__`; usable as a decorator."""
-    hooks: Any = cls
-    DEFAULT_TYPES.register(
-        cls,
-        hooks.__tytx_suffix__,
-        lambda value: value.to_tytx(),
-        hooks.from_tytx,
-        getattr(hooks, "__tytx_json_native__", False),
-    )
-    return cls
+    """Add a class to DEFAULT_TYPES by its own hooks; see TypeTable.register_class."""
+    return DEFAULT_TYPES.register_class(cls)
