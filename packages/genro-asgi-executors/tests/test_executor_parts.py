@@ -15,7 +15,7 @@ from hypothesis import given, settings, strategies as st
 
 from genro_asgi.executors import ExecutorError, reference, wire, worker
 from genro_asgi.executors.backlog import MAX_LEVELS, Backlog
-from genro_asgi.executors.crew import Crew
+from genro_asgi.executors.crew import Crew, WorkerThread
 from genro_asgi.executors.errors import RemoteTraceback, describe
 from genro_asgi.executors.failures import failure, remote_error
 from genro_asgi.executors.job import CallOptions
@@ -241,33 +241,34 @@ def test_a_function_of_a_script_that_cannot_be_loaded(monkeypatch: pytest.Monkey
         reference.reference(jobs.add)
 
 
-class Vanishing(list[None]):
+class Vanishing(list[WorkerThread]):
     """A list whose entries somebody else takes at once."""
 
-    def append(self, entry: None) -> None: ...
+    def append(self, entry: WorkerThread) -> None: ...
 
 
 def test_a_thread_that_parks_looks_again() -> None:
     """The moments between two lines of a thread, which no test can hit from outside."""
     backlog = Backlog()
     crew = Crew("x", "x", 1, backlog, lambda job: None, None, ())
-    crew._pipe = os.pipe()
+    me = WorkerThread(lambda me: None, "x")
     crew.wake()  # who was idle has been woken by somebody else
     backlog.push(waiting(0))
-    crew._park()  # a job came while it turned round: it does not wait
+    crew._park(me)  # a job came while it turned round: it does not wait
     assert crew.idle == []
     crew.idle = Vanishing()
-    os.write(crew._pipe[1], b"x")
-    crew._park()  # somebody woke it while it turned round: it takes the byte
-    os.set_blocking(crew._pipe[0], False)
+    me.bell.ring()
+    crew._park(me)  # somebody woke it while it turned round: it hears that ring, and not the next time
+    crew.threads.add(me)
+    assert crew._leave(me, surplus=True) is False  # others have left already
+    read = me.bell._read
+    os.set_blocking(read, False)
     with pytest.raises(BlockingIOError):
-        os.read(crew._pipe[0], 1)
-    thread = cast("Any", object())
-    crew.threads.add(thread)
-    assert crew._leave(thread, surplus=True) is False  # others have left already
+        os.read(read, 8)
     crew._closing = True
-    assert crew._leave(thread) is True
-    assert crew._pipe is None
+    assert crew._leave(me) is True
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.read(read, 8)
 
 
 # The inside of a worker, here and now: what it answers to what is sent.
@@ -296,8 +297,8 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Talk:
 
 
 def setup(**changes: Any) -> tuple[int, dict[str, Any]]:
-    values = {"argv": ["prog", "-x"], "main": None, "max_calls": None, "max_rss": None, "initializer": None}
-    return wire.SETUP, values | changes
+    values = {"argv": ["prog", "-x"], "authkey": b"k", "main": None, "max_calls": None, "max_rss": None}
+    return wire.SETUP, values | {"initializer": None} | changes
 
 
 def call(name: str, *args: Any, **kwargs: Any) -> tuple[int, Any]:

@@ -13,6 +13,7 @@ import offload_jobs as jobs
 import pytest
 
 from genro_asgi.executors import LocalExecutor, ThreadExecutor
+from genro_asgi.executors.crew import WorkerThread
 
 PATIENCE = 30
 
@@ -50,22 +51,26 @@ async def meetings(pool: ThreadExecutor, size: int, rounds: int, seed: int) -> N
             await asyncio.sleep(dice.random() * 0.001)
 
 
-class Sluggish(list[None]):
+class Sluggish(list[WorkerThread]):
     """The list of idle threads, with time for others to come in between just before and after each change."""
 
-    def append(self, entry: None) -> None:
+    def append(self, thread: WorkerThread) -> None:
         time.sleep(0.0001)
-        super().append(entry)
+        super().append(thread)
         time.sleep(0.0001)
 
-    def pop(self, index: Any = -1) -> None:
+    def pop(self, index: Any = -1) -> WorkerThread:
         time.sleep(0)
         return super().pop(index)
+
+    def remove(self, thread: WorkerThread) -> None:
+        time.sleep(0)
+        super().remove(thread)
 
 
 @pytest.mark.parametrize("idle", [list, Sluggish])
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_calls_that_need_all_threads_get_them(busy_switching: None, size: int, idle: type[list[None]]) -> None:
+def test_calls_that_need_all_threads_get_them(busy_switching: None, size: int, idle: type[list[WorkerThread]]) -> None:
     async def main() -> None:
         pool = ThreadExecutor("t", max_workers=size, max_pending=None)
         pool._crew.idle = idle()

@@ -1,6 +1,5 @@
 """The threads of a pool: how they wait, wake, take jobs and leave."""
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,17 +8,19 @@ from time import monotonic
 from typing import Any
 
 from genro_asgi.executors.backlog import Backlog
+from genro_asgi.executors.bell import Bell
 from genro_asgi.executors.errors import ExecutorError
 from genro_asgi.executors.job import Job
 from genro_asgi.executors.progress import here
 
 
 class WorkerThread(threading.Thread):
-    """One thread, and the job it has in hand."""
+    """One thread, the job it has in hand, and the bell that wakes it."""
 
     def __init__(self, work: Callable[["WorkerThread"], None], name: str) -> None:
         super().__init__(name=name, daemon=True)
         self.work = work
+        self.bell = Bell()
         self.job: Job[Any] | None = None
 
     def run(self) -> None:
@@ -34,11 +35,7 @@ class WorkerThread(threading.Thread):
 
 
 class Crew:
-    """Threads that take jobs from a backlog and hand them back done.
-
-    An idle thread reads a pipe, and a byte wakes it. On a lock or a queue it would wake while the loop still holds the
-    GIL, fall asleep again, and cost three context switches a call where the pipe costs one.
-    """
+    """Threads that take jobs from a backlog and hand them back done."""
 
     def __init__(
         self,
@@ -55,15 +52,14 @@ class Crew:
         # There are never more threads than this; who is one too many when it falls leaves as soon as it is free.
         self.limit = limit
         self.threads: set[WorkerThread] = set()
-        # One entry for each thread that waits for a byte nobody has written yet.
-        self.idle: list[None] = []
+        # The threads that wait for a ring; who takes one out of here must ring.
+        self.idle: list[WorkerThread] = []
         self._backlog = backlog
         self._hand_back = hand_back
         self._initializer = initializer
         self._initargs = initargs
         self._numbers = count(1)
         self._lock = threading.Lock()
-        self._pipe: tuple[int, int] | None = None
         self._closing = False
 
     @property
@@ -73,31 +69,37 @@ class Crew:
 
     def hire(self) -> None:
         """Start one more thread. Raises ExecutorError when there can be none at all."""
-        with self._lock:
-            if self._pipe is None:
-                self._pipe = os.pipe()
-        thread = WorkerThread(self._work, f"{self.prefix}_{next(self._numbers)}")
-        self.threads.add(thread)
         try:
-            thread.start()
-        except RuntimeError as exc:
-            self._leave(thread)
+            thread = WorkerThread(self._work, f"{self.prefix}_{next(self._numbers)}")
+            self.threads.add(thread)
+            try:
+                thread.start()
+            except RuntimeError:
+                self._leave(thread)
+                raise
+        except (OSError, RuntimeError) as exc:
             if not self.threads:
                 raise ExecutorError(f"executor {self.name!r} cannot start a thread: {exc}") from exc
 
-    def wake(self) -> None:
-        """Wake one thread, if one waits."""
+    def wake(self, here: bool = False) -> bool:
+        """Wake the thread that fell asleep last, `here` if the calling thread is about to sleep; False if none sleeps.
+
+        It may be one that only turns round, awake still, and looks for a job in any case.
+        """
         try:
-            self.idle.pop()
+            thread = self.idle.pop()
         except IndexError:
-            return
-        assert self._pipe is not None
-        os.write(self._pipe[1], b"\n")
+            return False
+        if here:
+            thread.bell.ring_here()
+        else:
+            thread.bell.ring()
+        return True
 
     def wake_for(self, jobs: int) -> None:
         """Wake a thread for each of so many jobs, as far as threads wait."""
-        for _ in range(min(jobs, len(self.idle))):
-            self.wake()
+        while jobs > 0 and self.wake():
+            jobs -= 1
 
     def resize(self, limit: int) -> None:
         """Allow more threads, or fewer; jobs that wait may need one of the new ones at once."""
@@ -116,12 +118,11 @@ class Crew:
     def forget(self, limit: int) -> None:
         """Begin anew without threads, in a process that was forked off theirs."""
         self.limit = limit
+        for thread in self.threads:
+            thread.bell.close()  # this process's copies
         self.threads.clear()
         self.idle.clear()
         self._lock = threading.Lock()
-        pipe, self._pipe = self._pipe, None
-        for fd in pipe or ():
-            os.close(fd)  # the threads of the other process read there
 
     def _work(self, me: WorkerThread) -> None:
         if not self._initialized(me):
@@ -133,7 +134,7 @@ class Crew:
                 if self._closing:
                     self._leave(me)
                     return
-                self._park()
+                self._park(me)
                 continue
             job.started = monotonic()
             try:
@@ -145,18 +146,17 @@ class Crew:
             self._hand_back(job)
             del job  # an idle thread keeps nothing alive
 
-    def _park(self) -> None:
-        self.idle.append(None)
+    def _park(self, me: WorkerThread) -> None:
+        self.idle.append(me)
         # Whoever brought a job before that line saw nobody to wake, so look again after it.
         if self._backlog or self._closing:
             try:
-                self.idle.pop()
-            except IndexError:
-                pass  # somebody took the entry, and a byte is on its way
+                self.idle.remove(me)
+            except ValueError:
+                pass  # somebody took it out, and is about to ring
             else:
                 return
-        assert self._pipe is not None
-        os.read(self._pipe[0], 1)
+        me.bell.wait(me.native_id or 0)
 
     def _initialized(self, me: WorkerThread) -> bool:
         if self._initializer is None:
@@ -180,8 +180,5 @@ class Crew:
             if surplus and len(self.threads) <= self.limit:
                 return False  # others have left already
             self.threads.discard(me)
-            if self._closing and not self.threads and self._pipe is not None:
-                for fd in self._pipe:
-                    os.close(fd)
-                self._pipe = None
-            return True
+        me.bell.close()
+        return True

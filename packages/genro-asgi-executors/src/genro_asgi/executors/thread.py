@@ -131,9 +131,9 @@ class ThreadExecutor(BaseExecutor):
         lane.tally.submitted += 1
         if crew.idle and not lane.calling:
             if len(live) == 1:
-                crew.wake()  # it wakes up while the loop goes to sleep
+                crew.wake(here=True)  # it wakes up while the loop goes to sleep
             else:
-                # Not at once: writing to the pipe gives the GIL away while the loop may have more jobs to bring.
+                # Not at once: ringing gives the GIL away while the loop may have more jobs to bring.
                 lane.calling = True
                 loop.call_soon(self._call, lane)
         if len(crew.threads) < crew.limit and len(live) + len(self._abandoned) > len(crew.threads):
@@ -152,7 +152,7 @@ class ThreadExecutor(BaseExecutor):
             lane.loop.call_soon(self._call, lane, waiting, turns + 1)
             return
         if waiting and len(self._crew.idle) == len(self._crew.threads):
-            self._crew.wake()
+            self._crew.wake(here=True)
             waiting -= 1
         if waiting:
             lane.loop.call_soon(self._call_more, lane)
