@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from genro_asgi.exceptions import HTTPException, HTTPGatewayTimeout, HTTPServiceUnavailable, HTTPUnauthorized
 from genro_asgi.jsoncodec import dumps, loads
 from genro_asgi.middleware.errors import log_failure
+from genro_asgi.middleware.redact import named, redact_path
 from genro_asgi.request import MsgRequest, current_request
 from genro_asgi.response import Response, StreamingResponse
 from genro_asgi.server.eager import start_task, task_of
 from genro_asgi.server.handshake import authenticate, credentials_scope
 from genro_asgi.server.wsx_reply import collected, reply_of
-from genro_asgi.server.wsx_streams import stream_answer
+from genro_asgi.server.wsx_streams import credit_for, stream_answer
 from genro_asgi.websocket import WebSocket
 from genro_asgi.wsx.errors import TytxError, WsxError
 from genro_asgi.wsx.incoming import Incoming
@@ -246,6 +247,10 @@ class WsxCalls:
         except asyncio.CancelledError as exc:
             error = exc
             await self._cancelled(request, call, exc)
+        except SystemExit as exc:
+            # Let through, it would break the connection off, with all other calls, and some servers would stop.
+            error = RuntimeError(f"the handler ended with {exc!r}")
+            await self._failed(request, call, error)
         finally:
             if request.phase != "subscribed":
                 call.on_cancel = None
@@ -289,6 +294,8 @@ class WsxCalls:
             if handler.note is not None:
                 handler.note(request, 200)
             return
+        if call.fields.get("credit") == 0:
+            await credit_for(call, value)
         response = await handler.dispatcher.settle(request, value)
         request.phase = "sending"
         if isinstance(response, StreamingResponse):
@@ -316,7 +323,8 @@ class WsxCalls:
         else:
             response = await self.handler.dispatcher.failed(request, exc)
             if call.is_event:
-                logger.warning("Event %s %s failed with %s", request.method, request.path, response.status_code)
+                told = (request.method, redact_path(request.path), response.status_code, named(request.given_id))
+                logger.warning("Event %s %s failed with %s%s", *told)
             try:
                 await self._respond(call, response)
             except Exception as worse:
