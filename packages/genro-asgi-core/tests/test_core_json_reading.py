@@ -173,8 +173,10 @@ def test_what_is_no_utf_8_is_refused(engine: Engine, data: bytes) -> None:
         "[" + '"2025-01-15T10:30:45","8d0cf5a1-3c2e-4f6b-9f60-2b6e1d5c7a90",' * 30 + "{}]",
         "[" + '"123456789012345678",' * 30 + "{}]",
         '["99999999999999999999",' + " " * 40 + "{}]",
+        '["' + "n" * 9000 + '"' + ',"12345678901234567"' * 2 + ",{}]",
+        '["' + "n" * 9000 + '","1234567890123","2-3-4-5-6-7-8-9-0-1","' + "n" * 99 + '",{}]',
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_integers_beyond_64_bits_are_refused(engine: Engine, digits: str, around: str) -> None:
     with pytest.raises(JsonError) as caught:
