@@ -5,13 +5,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from time import time
+from time import sleep, time
 from typing import Any
 
 import pytest
 
 from genro_asgi.wsx.client import Client, connect
 from genro_asgi.wsx.errors import WsxCallError
+from genro_asgi.wsx.sync_client import connect as connect_blocking
 
 ROOT = Path(__file__).parent.parent
 
@@ -287,3 +288,14 @@ async def test_credentials_that_end_are_renewed_where_there_are_others(site: Any
         assert (ended.value.status, ended.value.code) == (401, "UNAUTHENTICATED")
         await wsx.authenticate(f"Until {time() + 60} bob")
         assert await wsx.get("/me") == "bob"
+
+
+def test_a_blocking_client_renews_its_credentials(site: Any) -> None:
+    with connect_blocking(site.url, f"Until {time() + 0.3} ann") as wsx:
+        assert (wsx.identity, wsx.get("/me")) == ("ann", "ann")
+        sleep(0.5)
+        with pytest.raises(WsxCallError) as ended:
+            wsx.get("/me")
+        assert ended.value.status == 401
+        wsx.authenticate(f"Until {time() + 60} bob")
+        assert (wsx.identity, wsx.get("/me")) == ("bob", "bob")

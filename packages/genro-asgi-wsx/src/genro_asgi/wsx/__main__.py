@@ -2,12 +2,14 @@
 
 import argparse
 import asyncio
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from genro_asgi.jsoncodec import dumps
+from genro_asgi.wsx.answers import seconds
 from genro_asgi.wsx.codec import decode_message, encode_fields
 from genro_asgi.wsx.errors import TytxError, WsxCallError, WsxError
 from genro_asgi.wsx.kinds import BINARY, TYPED_TEXT
@@ -15,10 +17,18 @@ from genro_asgi.wsx.tytx import decode, encode
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when all went well, 1 when the answer or the input was an error."""
+    """Run one command; 0 when all went well, 1 when the answer or the input was an error.
+
+    130 and 141 when it was interrupted, or nobody read on, as shells have it; 2 for wrong usage is raised.
+    """
     options = _parser().parse_args(argv)
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left would be written when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (WsxCallError, WsxError, TytxError, ValueError, OSError, ImportError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -36,13 +46,21 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = _remote(commands.add_parser(name, help=text), "path", run)
         command.add_argument("-X", "--method", help="default GET, or POST with data")
-        command.add_argument("-q", "--query", action="append", default=[], metavar="NAME=VALUE")
+        command.add_argument(
+            "-q",
+            "--query",
+            action="append",
+            default=[],
+            type=_pair("="),
+            metavar="NAME=VALUE",
+            help="may be given again, for a list too",
+        )
         command.add_argument("-d", "--data", type=_value, help='TYTX, such as {"price":"9.90::N"}::JS')
-        command.add_argument("-H", "--header", action="append", default=[], metavar="NAME:VALUE")
-        command.add_argument("-t", "--timeout", type=float, help="seconds")
+        command.add_argument("-H", "--header", action="append", default=[], type=_pair(":"), metavar="NAME:VALUE")
+        command.add_argument("-t", "--timeout", type=_timeout, help="seconds")
     command = _remote(commands.add_parser("subscribe", help="print the events of a topic"), "topic", _subscribe)
     command.add_argument("-f", "--filter", type=_value, help="TYTX")
-    command.add_argument("-n", "--count", type=int, help="end after so many events")
+    command.add_argument("-n", "--count", type=_count, help="end after so many events")
     _remote(commands.add_parser("schema", help="print the server's OpenAPI document"), None, _schema)
     for name, run, text in (
         ("encode", _encode, "print the message that has these fields"),
@@ -74,9 +92,35 @@ def _value(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"{text!r} is not TYTX: {error}") from None
 
 
-def _pairs(texts: list[str], sign: str) -> dict[str, str]:
-    pairs = [text.partition(sign) for text in texts]
-    return {name.strip(): value.strip() if sign == ":" else value for name, _, value in pairs}
+def _pair(sign: str) -> Callable[[str], tuple[str, str]]:
+    def pair(text: str) -> tuple[str, str]:
+        name, found, value = text.partition(sign)
+        if not name.strip() or not found:
+            raise argparse.ArgumentTypeError(f"{text!r} has no name and {sign!r}; write NAME{sign}VALUE")
+        return name.strip(), value.strip() if sign == ":" else value
+
+    return pair
+
+
+def _timeout(text: str) -> float | None:
+    try:
+        return seconds(float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write seconds above 0") from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of events; write 1 or more")
+    return int(text)
+
+
+def _query(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    query: dict[str, Any] = {}
+    for name, value in pairs:
+        before = query.get(name)
+        query[name] = value if before is None else [*(before if type(before) is list else [before]), value]
+    return query
 
 
 def _show(value: Any) -> None:
@@ -91,8 +135,8 @@ def _client(options: argparse.Namespace) -> Any:
 
 def _asked(options: argparse.Namespace) -> dict[str, Any]:
     return {
-        "query": _pairs(options.query, "="),
-        "headers": _pairs(options.header, ":"),
+        "query": _query(options.query),
+        "headers": dict(options.header),
         "timeout": options.timeout,
         "method": options.method or ("GET" if options.data is None else "POST"),
     }
