@@ -4,6 +4,8 @@ import asyncio
 import decimal
 import functools
 import math
+import multiprocessing
+import operator
 import os
 import signal
 import sys
@@ -113,12 +115,13 @@ async def test_large_values_of_several_calls_do_not_mix(processes: Make) -> None
         (lambda: 1, r"<lambda> is a lambda"),
         (jobs.Fickle().__reduce__, r"Fickle.__reduce__ is a method"),
         (jobs.Fickle.__reduce__, r"Fickle.__reduce__ is a method"),
-        (functools.partial(jobs.add, 1), r"functools.partial\(.*\) has no name of its own"),
+        (functools.partial(lambda a: a, 1), r"<lambda> is a lambda"),
+        (operator.itemgetter(1), r"operator.itemgetter\(1\) has no name of its own"),
         ([].append, r"has no name of its own|is a method"),
         (functools.wraps(jobs.add)(lambda: 1), r"the name offload_jobs.add leads to something else"),
         (jobs.coroutine, r"offload_jobs.coroutine is async"),
     ],
-    ids=["lambda", "bound", "method", "partial", "builtin method", "impostor", "async"],
+    ids=["lambda", "bound", "method", "partial", "object", "builtin method", "impostor", "async"],
 )
 @pytest.mark.asyncio
 async def test_functions_no_process_could_find_are_refused(processes: Make, fn: Any, why: str) -> None:
@@ -314,6 +317,41 @@ async def test_a_call_that_forks_is_answered_once(processes: Make) -> None:
 @pytest.mark.asyncio
 async def test_what_a_call_forks_off_can_be_terminated(processes: Make) -> None:
     assert await processes().run(jobs.fork_and_terminate) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("bypass", [False, True])
+@pytest.mark.asyncio
+async def test_a_partial_of_a_function(processes: Make, bypass: bool) -> None:
+    pool = processes(bypass=bypass)
+    assert await pool.run(functools.partial(functools.partial(jobs.add, 1), b=2)) == 3
+    assert await pool.run(functools.partial(sorted, reverse=True), [1, 2]) == [2, 1]
+    assert await pool(functools.partial(jobs.add, 4))(5) == 9
+    assert [item async for item in pool.stream(functools.partial(jobs.count_to, 2))] == [0, 1]
+    with pytest.raises(ExecutorError, match="is a lambda"):
+        pool(functools.partial(lambda: 1))
+
+
+@pytest.mark.asyncio
+async def test_a_worker_knows_the_key_of_multiprocessing(processes: Make) -> None:
+    """Without it, a queue of a multiprocessing.Manager that is an argument could not be talked to."""
+    assert await processes().run(jobs.key) == bytes(multiprocessing.current_process().authkey)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads the memory of a process from /proc")
+@pytest.mark.asyncio
+async def test_a_large_argument_is_not_kept_until_the_next_call(processes: Make) -> None:
+    """Neither there nor here, and it does not count as what the worker holds after the call."""
+    large = 64 << 20
+    pool = processes(max_rss_per_worker=large)
+    assert await pool.run(jobs.size_of, bytes(large)) == large
+    assert await pool.run(jobs.echo, bytes(large)) == bytes(large)
+    (worker,) = pool._fleet.workers
+    assert pool.metrics()["replaced"] == 0
+    assert len(worker._unsent.obj) == 0
+    statm = Path(f"/proc/{worker.pid}/statm")
+    async with asyncio.timeout(10):
+        while int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") > large:
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.asyncio

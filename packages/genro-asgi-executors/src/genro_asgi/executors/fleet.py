@@ -1,6 +1,7 @@
 """The worker processes of a pool: how they are hired, retired, killed, replaced and buried."""
 
 import asyncio
+import multiprocessing.process
 import pickle
 import sys
 from collections.abc import Callable
@@ -195,6 +196,7 @@ class Fleet:
         sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
         setup = {
             "argv": sys.argv,
+            "authkey": bytes(multiprocessing.process.current_process().authkey),
             "main": main_module(),
             "max_calls": self._max_calls,
             "max_rss": self._max_rss,

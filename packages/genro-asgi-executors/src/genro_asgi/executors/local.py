@@ -18,7 +18,7 @@ from genro_asgi.executors.fleet import Fleet
 from genro_asgi.executors.inflow import Inflow
 from genro_asgi.executors.job import CallOptions, Job, OnCancel
 from genro_asgi.executors.process import WorkerProcess
-from genro_asgi.executors.reference import call_as_sent, items_as_sent, parcel, reference, refuse_nameless
+from genro_asgi.executors.reference import call_as_sent, items_as_sent, parcel, reference, refuse_nameless, unfold
 from genro_asgi.executors.worker import in_worker
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class LocalExecutor(BaseExecutor):
 
     def prepare(self, fn: Callable[..., Any]) -> None:
         super().prepare(fn)
-        refuse_nameless(fn)
+        refuse_nameless(fn.func if isinstance(fn, partial) else fn)
 
     def metrics(self) -> dict[str, Any]:
         metrics = super().metrics()
@@ -102,6 +102,8 @@ class LocalExecutor(BaseExecutor):
     ) -> Job[R]:
         if len(self._live) >= self._ceiling:
             self._refuse(self._tally)
+        if isinstance(fn, partial):
+            fn, args, kwargs = unfold(fn, args, kwargs)
         payload = self._parcel(fn, args, kwargs)
         if self.bypass:
             return self._inline(fn, partial(call_as_sent, fn, payload), options)
@@ -113,6 +115,8 @@ class LocalExecutor(BaseExecutor):
         """The generator keeps its worker until it ends, and waits when its reader is `AHEAD` items behind."""
         if len(self._live) >= self._ceiling:
             self._refuse(self._tally)
+        if isinstance(fn, partial):
+            fn, args, kwargs = unfold(fn, args, kwargs)
         payload = self._parcel(fn, args, kwargs)
         if self.bypass:
             async with aclosing(self._inline_stream(fn, partial(items_as_sent, fn, payload), options)) as items:

@@ -153,14 +153,16 @@ class WorkerProcess:
         """Write a frame, as far as the socket takes it now. Raises ConnectionError when the process is gone."""
         if self.gone:
             raise ConnectionResetError("the process has ended")
-        data = memoryview(wire.frame(kind, payload))
-        if not self._unsent:
-            data = data[self._write(data) :]
-            if not data:
-                return
-            assert self._loop is not None
-            self._loop.add_writer(self._sock.fileno(), self._write_more)
-        self._unsent = memoryview(bytes(self._unsent) + bytes(data))
+        data = wire.frame(kind, payload)
+        if self._unsent:
+            self._unsent = memoryview(b"".join((self._unsent, data)))
+            return
+        sent = self._write(data)
+        if sent == len(data):
+            return
+        self._unsent = memoryview(data)[sent:]
+        assert self._loop is not None
+        self._loop.add_writer(self._sock.fileno(), self._write_more)
 
     def send_ahead(self, payload: bytes) -> None:
         """Write a call that the worker takes when it is done with the one in hand, unless it is recalled."""
@@ -231,7 +233,7 @@ class WorkerProcess:
             sleep(0.002)
         self._bury()
 
-    def _write(self, data: memoryview) -> int:
+    def _write(self, data: bytes | memoryview) -> int:
         try:
             return self._sock.send(data)
         except (BlockingIOError, InterruptedError):
@@ -242,8 +244,9 @@ class WorkerProcess:
         try:
             self._unsent = self._unsent[self._write(self._unsent) :]
         except ConnectionError:
-            self._unsent = memoryview(b"")  # its end is on its way to us
+            self._unsent = self._unsent[:0]  # its end is on its way to us
         if not self._unsent:
+            self._unsent = memoryview(b"")  # a part that is empty holds the whole
             self._loop.remove_writer(self._sock.fileno())
 
     def _read(self) -> None:

@@ -5,13 +5,16 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genro_asgi.executors import wire
 from genro_asgi.executors.decorator import refuse_async
 from genro_asgi.executors.errors import ExecutorError, describe, shown
 from genro_asgi.executors.located import Located, places_of
 from genro_asgi.executors.worker import parcel as pack
+
+if TYPE_CHECKING:
+    from functools import partial
 
 
 def refuse_nameless(fn: Callable[..., Any]) -> None:
@@ -49,6 +52,11 @@ def reference(fn: Callable[..., Any]) -> "str | Located":
     name = f"{module}:{fn.__qualname__}"
     places = places_of(module)
     return Located(name, places) if places else name
+
+
+def unfold(fn: "partial[Any]", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A call of a partial as the call it stands for: (function, args, kwargs)."""
+    return fn.func, (*fn.args, *args), {**fn.keywords, **kwargs}
 
 
 def main_module() -> tuple[str, str] | None:

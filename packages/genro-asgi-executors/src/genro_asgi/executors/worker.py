@@ -1,6 +1,7 @@
 """The inside of a worker process: it reads calls from its pool, runs them and writes back what became of them."""
 
 import importlib
+import multiprocessing.process
 import os
 import pickle
 import runpy
@@ -69,6 +70,7 @@ class Worker:
     def __init__(self, channel: wire.Channel, slots: tuple[int, ...] = ()) -> None:
         self.channel = channel
         self.slots = slots
+        self.payload = b""
         self.claims: list[int | None] = [None] * len(slots)
         self.functions: dict[str, Callable[..., Any]] = {}
         self.main: tuple[str, str] | None = None
@@ -83,16 +85,17 @@ class Worker:
         """Answer calls until the pool hangs up or this worker has served its time."""
         receive = self.channel.receive
         while (message := receive()) is not None:
-            kind, payload = message
+            kind, self.payload = message
+            del message  # what a call was given is not kept until the next one
             if kind == wire.CALL:
-                last = self._answer(payload, self._result)
+                last = self._answer(self._result)
             elif kind >= wire.AHEAD:
-                last = self._claim(*divmod(kind - wire.AHEAD, wire.NUMBERS)) and self._answer(payload, self._result)
+                last = self._claim(*divmod(kind - wire.AHEAD, wire.NUMBERS)) and self._answer(self._result)
             elif kind == wire.STREAM:
-                last = self._answer(payload, self._stream)
+                last = self._answer(self._stream)
             else:
                 # A CLOSE that comes here is for a stream that has ended meanwhile.
-                last = kind == wire.SETUP and not self._set_up(payload)
+                last = kind == wire.SETUP and not self._set_up(self.payload)
             if last:
                 return
 
@@ -125,6 +128,8 @@ class Worker:
         try:
             setup = pickle.loads(payload)
             sys.argv[:] = setup["argv"]
+            # What multiprocessing.Manager shares is only for processes that know its key.
+            multiprocessing.process.current_process().authkey = setup["authkey"]
             self.main = setup["main"]
             self.max_calls = setup["max_calls"] or self.max_calls
             self.max_rss = setup["max_rss"] or self.max_rss
@@ -137,18 +142,25 @@ class Worker:
         self.channel.send(wire.READY)
         return True
 
-    def _answer(self, payload: bytes, run: Callable[..., tuple[int, bytes]]) -> bool:
+    def _answer(self, run: Callable[..., tuple[int, bytes]]) -> bool:
         """Run one call and send its outcome; True when it was the last one."""
         fn = None
+        args: tuple[Any, ...] = ()
+        kwargs: dict[str, Any] = {}
         try:
+            payload, self.payload = self.payload, b""
             fn, args, kwargs = self._read(payload)
+            del payload
             kind, data = run(fn, args, kwargs)
         except BaseException as exc:
             kind, data = wire.ERROR, _failure(exc, fn)
         if self.copied:
             _leave()
         self.calls += 1
-        last = self.calls >= self.max_calls or (self.max_rss != float("inf") and rss() > self.max_rss)
+        last = self.calls >= self.max_calls
+        if self.max_rss != float("inf"):
+            del args, kwargs  # neither they nor the result stay
+            last = last or rss() - len(data) > self.max_rss
         self.channel.send(kind | wire.LAST if last else kind, data)
         return last
 
