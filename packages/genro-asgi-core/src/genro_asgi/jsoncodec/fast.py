@@ -74,9 +74,10 @@ def quick_loads(body: bytes) -> Any:
         raise _refusal(error, MAX_DEPTH) from None
     # orjson makes a float of an integer beyond 64 bits. Such a one has 19 digits in a row at least, which a sample of
     # every fourth byte hits four times: ids do so now and then, and times, prices and other numbers seldom.
-    # partition() is the cheapest way to ask whether something is in bytes: the others look at more arguments.
+    # rpartition() is the cheapest way to ask whether something is in bytes: the others look at more arguments, and
+    # not every build of Python goes forward as fast as backward.
     sample = body[_FOURTH].translate(_DIGITS)
-    before, found, _ = sample.partition(b"0000")
+    before, found, _ = sample.rpartition(b"0000")
     if found:
         _check_sample(body, sample, len(before))
     return value
@@ -89,7 +90,7 @@ def _check_sample(data: bytes, sample: bytes, at: int) -> None:
         first = at * 4
         if data[first + 1 : first + 12].isdigit() and _is_run(data[max(first - 4, 0) : first + 20]):
             break
-        at = sample.find(b"0000", at + 1)
+        at = sample.rfind(b"0000", 0, at + 3)
         if at < 0:
             return
     _check_integers(data)
