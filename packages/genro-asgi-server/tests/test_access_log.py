@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from genro_asgi.exceptions import HTTPException
-from genro_asgi.response import RedirectResponse
+from genro_asgi.response import RedirectResponse, Response
 from genro_asgi.routing import route
 from genro_asgi.server.log_setup import TextFormatter
 from genro_asgi.server.server import AsgiServer
@@ -114,7 +114,56 @@ async def test_every_call_has_one_line(more: dict[str, Any], caplog: pytest.LogC
             await socket.send_text("WSX://" + json.dumps(fields))
             await socket.receive_text()
     lines = [record.getMessage() for record in caplog.records if record.name == "genro_asgi.access"]
-    assert [re.sub(r" \(\d+\.\dms\)$", "", line) for line in lines] == [line for *_, line in CALLED]
+    names = [f"{line} (request {number})" for number, (*_, line) in enumerate(CALLED)]
+    assert [re.sub(r" \(\d+\.\dms\)", "", line) for line in lines] == names
+
+
+NAMES = [
+    ("order-17", "order-17"),
+    ("a b", "a b"),
+    ("x" * 128, "x" * 128),
+    ("x" * 129, None),
+    ("", None),
+    ("\u00e9", None),
+    ("a\tb", None),
+]
+
+
+def names_in(caplog: pytest.LogCaptureFixture) -> list[str | None]:
+    lines = [record.getMessage() for record in caplog.records if record.name == "genro_asgi.access"]
+    found = [re.fullmatch(r"GET \S+ 20. \(\d+\.\dms\)(?: \(request ([^\n]*)\))?", line) for line in lines]
+    return [None if one is None else one[1] for one in found]
+
+
+@pytest.mark.parametrize("path", ["/bare", "/raw/x"], ids=["own", "mounted"])
+@pytest.mark.asyncio
+async def test_a_request_is_named_as_its_client_names_it(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "genro_asgi.access")
+    server = Site(middleware={"logging": True})
+    server.mount("raw", Response("raw", 203))
+    async with AsyncClient(server) as client:
+        for name, _ in NAMES:
+            await client.get(path, headers={"x-request-id": name})
+        await client.get(path)
+    assert names_in(caplog) == [*(named for _, named in NAMES), None]
+
+
+@pytest.mark.asyncio
+async def test_a_call_is_named_as_its_client_names_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "genro_asgi.access")
+    server = Site(middleware={"logging": True})
+    asked = [("1", name, named or "1") for name, named in NAMES if "\t" not in name]
+    asked += [("a\nb\u00e9", "", "a\\nb\\xe9")]
+    async with AsyncClient(server) as client, client.websocket("/", ["wsx.1"]) as socket:
+        for id, name, _ in asked:
+            fields = {"id": id, "method": "GET", "path": "/bare", "headers": {"x-request-id": name}}
+            await socket.send_text("WSX://" + json.dumps(fields))
+            await socket.receive_text()
+        # A header that could forge a line does not get in at all.
+        fields = {"id": "1", "method": "GET", "path": "/bare", "headers": {"x-request-id": "a\r\nGET /forged 200"}}
+        await socket.send_text(json.dumps(fields))
+        assert json.loads(await socket.receive_text())["data"]["code"] == "BAD_ENVELOPE"
+    assert names_in(caplog) == [named for *_, named in asked]
 
 
 @pytest.mark.asyncio

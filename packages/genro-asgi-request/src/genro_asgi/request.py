@@ -122,9 +122,18 @@ class BaseRequest(TakenAsItIs, ABC):
         """The correlation id: the client's x-request-id when it is fit, else a UUID."""
 
     @property
+    def given_id(self) -> str | None:
+        """What the client itself calls the exchange: its x-request-id; None without one that is fit for a log."""
+        asked = self.told("x-request-id")
+        return asked if valid_request_id(asked) else None
+
+    @property
     def log_id(self) -> str:
-        """The id that names the request in logs."""
-        return self.id
+        """The id that names the request in logs: what the client calls it, else its own."""
+        return self.given_id or self.id
+
+    def use_types(self, types: "TypeTable") -> None:
+        """The route has types of its own, for the values that come and for those of the answer."""
 
     def told(self, name: str) -> str:
         """What a header says, by its lower-case name; empty without it, and repeated ones are joined by commas."""
@@ -413,9 +422,17 @@ class HttpRequest(BaseRequest):
     def id(self) -> str:
         """The client's x-request-id when it is fit, else a UUID made on first use."""
         if self._id is None:
-            asked = self.header_map.get(b"x-request-id", b"").decode("latin-1")
-            self._id = asked if valid_request_id(asked) else str(uuid.uuid4())
+            self._id = self.given_id or str(uuid.uuid4())
         return self._id
+
+    @property
+    def given_id(self) -> str | None:
+        """As BaseRequest.given_id; of a repeated header the last counts."""
+        raw = self.header_map.get(b"x-request-id")
+        if raw is None:
+            return None
+        asked = raw.decode("latin-1")
+        return asked if valid_request_id(asked) else None
 
     @property
     def method(self) -> str:
@@ -878,11 +895,10 @@ class MsgRequest(BaseRequest):
         return self._id
 
     @property
-    def log_id(self) -> str:
-        """The id that names the call in logs: its x-request-id, else that of the message, where they are fit for it."""
-        own = self._parsed.id or ""
-        asked = self.headers.get("x-request-id", "")
-        return own if valid_request_id(own) and not valid_request_id(asked) else self.id
+    def given_id(self) -> str | None:
+        """What the client itself calls the call: its x-request-id if that is fit, else the id of the message, escaped."""
+        own: str | None = self._parsed.id
+        return super().given_id or (own if own is None or valid_request_id(own) else ascii(own)[1:-1])
 
     @property
     def external_id(self) -> str | None:

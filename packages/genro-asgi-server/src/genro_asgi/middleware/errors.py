@@ -44,7 +44,7 @@ def answer_for(request: BaseRequest, exc: Exception) -> Response:
         log_failure(request, exc)
     elif error.status_code >= 500:
         logger.error("%s %s answered %s (request %s): %s", request.method, redact_path(request.path),
-                     error.status_code, request.id, clean(error.detail))  # fmt: skip
+                     error.status_code, request.log_id, clean(error.detail))  # fmt: skip
     return error_response(error)
 
 

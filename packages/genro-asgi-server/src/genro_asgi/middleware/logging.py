@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from genro_asgi.datastructures.headers import Headers
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.middleware.base import Middleware
-from genro_asgi.middleware.redact import redact_headers, redact_path, redact_query
-from genro_asgi.request import BaseRequest
+from genro_asgi.middleware.redact import named, redact_headers, redact_path, redact_query
+from genro_asgi.request import BaseRequest, HttpRequest
 from genro_asgi.response import Response
 from genro_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,7 +16,7 @@ __all__ = ["LoggingMiddleware"]
 
 
 class LoggingMiddleware(Middleware):
-    """Logs method, path, status and milliseconds; secrets in queries and headers are redacted."""
+    """Logs method, path, status, milliseconds and what the client calls the request; secrets are redacted."""
 
     name: ClassVar[str] = "logging"
     order: ClassVar[int] = 90  # around the errors, so that it sees the answer a failure got
@@ -46,7 +46,7 @@ class LoggingMiddleware(Middleware):
         if self.logger.isEnabledFor(self.level):
             scope: Scope = getattr(request, "scope", None) or {}
             headers = redact_headers(request.headers.items()) if self.include_headers else None
-            self._write(request.method, request.path, scope, status, request.created_at, headers)
+            self._write(request.method, request.path, scope, status, request.created_at, request.given_id, headers)
 
     async def around(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Run an application that leaves the road before there is a request, and write the same line for it."""
@@ -63,14 +63,18 @@ class LoggingMiddleware(Middleware):
         finally:
             if self.logger.isEnabledFor(self.level):
                 headers = redact_headers(Headers(scope=scope).items()) if self.include_headers else None
-                self._write(scope["method"], scope["path"], scope, status, started, headers)
+                request = HttpRequest()
+                request.attach(scope, receive)
+                self._write(scope["method"], scope["path"], scope, status, started, request.given_id, headers)
 
-    def _write(self, method: str, path: str, scope: Scope, status: int, started: float, headers: Any) -> None:
+    def _write(
+        self, method: str, path: str, scope: Scope, status: int, started: float, id: str | None, headers: Any
+    ) -> None:
         query = scope.get("query_string", b"").decode("latin-1") if self.include_query else ""
         asked = f"?{redact_query(query)}" if query else ""
         # The clock may have been set meanwhile.
         milliseconds = max(0.0, (time() - started) * 1000)
-        extra = f" {headers}" if headers is not None else ""
+        extra = named(id) if headers is None else f"{named(id)} {headers}"
         values = (method, redact_path(path), asked, status, milliseconds, extra)
         # Not through `log()`, which would look for the caller: for every line the same, and a third of its price.
         logger = self.logger

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-__all__ = ["redact_headers", "redact_path", "redact_query"]
+__all__ = ["named", "redact_headers", "redact_path", "redact_query"]
 
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
 _SECRET_NAME = re.compile(r"token|secret|passw|api_?key|authorization|signature|session|credential", re.IGNORECASE)
@@ -36,3 +36,8 @@ def clean(text: str) -> str:
     if text.isprintable():
         return text
     return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
+def named(id: str | None) -> str:
+    """The end of a line that says by which id the client knows what it is about; nothing where it has given none."""
+    return f" (request {id})" if id is not None else ""
