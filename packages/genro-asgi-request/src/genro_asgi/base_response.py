@@ -65,6 +65,8 @@ class Response:
     is_foreign: ClassVar[bool] = False
     #: Whether the client has been told the status.
     started: bool = False
+    #: What its typed values may be, where its route says so: a TypeTable.
+    types: Any = None
     _tytx: str | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -187,14 +189,24 @@ class Response:
         if encoder is None:
             raise TypeError(f"A {type(result).__name__} is not sent at once; return it from the handler instead.")
         pair = encoder[1]
-        if self._tytx is not None and encoder is JSON:
+        if self._tytx is not None and (encoder is JSON or (self.types is not None and self.types.owns(type(result)))):
             from genro_asgi.tytx_body import encode_tytx
 
-            self.body, pair = encode_tytx(result, self._tytx)
+            self.body, pair = encode_tytx(result, self._tytx, self.types)
+        elif self.types is not None:
+            self.body, pair = self._without_types(result)
         else:
             self.body = encode(result)
         override = (metadata or {}).get("media_type") or (metadata or {}).get("mime_type") or self.media_type
         self._set_content(content_type_pair(override, self.charset) if override else pair)
+
+    def _without_types(self, result: Any) -> tuple[bytes, HeaderPair]:
+        from genro_asgi.tytx_body import fit_result
+
+        fitted = fit_result(result, self.types)
+        encoder = encoder_for(fitted)
+        assert encoder is not None
+        return encode(fitted), encoder[1]
 
     def _set_content(self, content_type: HeaderPair) -> None:
         self._drop(b"content-length")

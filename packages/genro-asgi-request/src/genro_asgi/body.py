@@ -130,23 +130,23 @@ def tytx_transport(header: str | None, content_type: str) -> str | None:
     return transport
 
 
-def decode_body(raw: bytes, content_type: str, tytx: str | None, limits: Limits) -> Any:
+def decode_body(raw: bytes, content_type: str, tytx: str | None, limits: Limits, endpoint: Any = None) -> Any:
     """What the body says: JSON, TYTX, msgpack, form or text by its media type, bytes when of another type.
 
-    An empty body is None. Without a Content-Type the body is tried as JSON. Malformed input is a 400, a form over
-    its limits a 413, a charset we do not read a 415.
+    An `endpoint` may have types of its own for the values of TYTX. An empty body is None. Without a Content-Type the
+    body is tried as JSON. Malformed input is a 400, a form over its limits a 413, a charset we do not read a 415.
     """
     if not raw:
         return None
     media_type, parameters = parse_parameters(content_type)
     if tytx is not None and _is_structured(media_type):
-        return _decode_tytx(raw, tytx, limits)
+        return _decode_tytx(raw, tytx, limits, endpoint)
     if media_type == "application/json" or media_type.endswith("+json"):
         return decode_json(raw, limits.json_depth)
     if media_type == "application/x-www-form-urlencoded":
         return fold_pairs(_parse_urlencoded(raw, limits))
     if media_type in ("application/msgpack", "application/x-msgpack"):
-        return _decode_tytx(raw, "msgpack", limits)
+        return _decode_tytx(raw, "msgpack", limits, endpoint)
     if not media_type:
         return _decode_untyped(raw, limits)
     if media_type.startswith("text/"):
@@ -188,10 +188,10 @@ def _decode_untyped(raw: bytes, limits: Limits) -> Any:
         return raw
 
 
-def _decode_tytx(raw: bytes, transport: str, limits: Limits) -> Any:
+def _decode_tytx(raw: bytes, transport: str, limits: Limits, endpoint: Any) -> Any:
     from genro_asgi.tytx_body import decode_tytx
 
-    return decode_tytx(raw, transport, limits.json_depth)
+    return decode_tytx(raw, transport, limits.json_depth, getattr(endpoint, "types", None))
 
 
 def _parse_urlencoded(raw: bytes, limits: Limits) -> list[tuple[str, str]]:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from genro_asgi.datastructures.forms import FormData
     from genro_asgi.forms import FormPart
     from genro_asgi.spool import KeptBody
+    from genro_asgi.wsx.tytx import TypeTable
 
 __all__ = [
     "REQUEST_FACTORIES",
@@ -487,12 +488,9 @@ class HttpRequest(BaseRequest):
         if self._query is None:
             pairs = fold_pairs(parse_query(self.scope.get("query_string", b""), self.limits.query_pairs))
             if pairs and self.tytx_transport is not None:
-                from genro_asgi.wsx.tytx import TytxError, hydrate
+                from genro_asgi.tytx_body import hydrate_query
 
-                try:
-                    pairs = hydrate(pairs)
-                except TytxError as error:
-                    raise HTTPBadRequest(f"The query holds a malformed TYTX value at {error.pointer}.") from error
+                pairs = hydrate_query(pairs, getattr(self.endpoint, "types", None))
             self._query = pairs
             return pairs
         return self._query
@@ -732,7 +730,13 @@ class HttpRequest(BaseRequest):
             decoder = form_decoder(content_type, self.limits)
             if decoder is not None:
                 return self._take_form(form_of_bytes(self._body, decoder, self.limits))
-        return decode_body(self._body, content_type, self.tytx_transport, self.limits)
+        return decode_body(self._body, content_type, self.tytx_transport, self.limits, self.endpoint)
+
+    def use_types(self, types: "TypeTable") -> None:
+        """Read and write the typed values of the exchange with the table of its route."""
+        if self.tytx_transport is not None:
+            self._query = None  # a hook may have read it before the route was known
+        self.response.types = types
 
     @property
     def request(self) -> "Request":
@@ -1006,6 +1010,11 @@ class MsgRequest(BaseRequest):
 
     def parse_body(self) -> None:
         """Nothing is left to be decoded."""
+
+    def use_types(self, types: "TypeTable") -> None:
+        """Write the answer with the table of the route; what came was read with it already."""
+        if self._parsed.form.types is None:
+            self._parsed.form = self._parsed.form._replace(types=types)
 
     def auth_scope(self) -> Scope:
         """The scope an authenticator reads: that of the handshake."""

@@ -77,6 +77,8 @@ class WebSocket(HTTPConnection):
     """
 
     scope_types = ("websocket",)
+    #: What the values of typed frames may be, where the route says so: a TypeTable.
+    types: Any = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         super().__init__(scope)
@@ -271,12 +273,12 @@ class WebSocket(HTTPConnection):
 
         WebSocketDataError, and the end, when it is none; WebSocketFrameError for MessagePack where it is not installed.
         """
-        from genro_asgi.wsx.tytx import TytxError, decode
+        from genro_asgi.wsx.tytx import DEFAULT_TYPES, TytxError, decode
 
         frame = await self.read_message()
         try:
             # TYTX is asked for: values with a suffix are typed, whether the text says so at its end or not.
-            return decode(frame, "json" if isinstance(frame, str) else "msgpack")
+            return decode(frame, "json" if isinstance(frame, str) else "msgpack", types=self.types or DEFAULT_TYPES)
         except TytxError:
             await self._fail(WebSocketDataError(1007, "The frame is not valid TYTX."))
         except ImportError:
@@ -298,12 +300,13 @@ class WebSocket(HTTPConnection):
 
     async def send_typed(self, data: Any, mode: str = "text") -> None:
         """Send a value as TYTX: JSON in a text frame, or MessagePack in a binary one."""
-        from genro_asgi.wsx.tytx import encode
+        from genro_asgi.wsx.tytx import DEFAULT_TYPES, encode
 
+        types = self.types or DEFAULT_TYPES
         if _kind(mode) == "text":
-            await self.send_text(encode(data).decode())
+            await self.send_text(encode(data, types=types).decode())
         else:
-            await self.send_bytes(encode(data, "msgpack"))
+            await self.send_bytes(encode(data, "msgpack", types=types))
 
     async def _send_frame(self, message: Message) -> None:
         if self.application_state == WebSocketState.CONNECTING:

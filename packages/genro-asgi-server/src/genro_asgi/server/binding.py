@@ -14,6 +14,7 @@ from genro_asgi.exceptions import HTTPBadRequest
 from genro_asgi.request import BaseRequest, Request
 from genro_asgi.server.coercion import Coercion, FieldErrors, coercion_for, to_int, to_str
 from genro_asgi.websocket import WebSocket
+from genro_asgi.wsx.tytx.registry import TypeTable
 
 __all__ = ["Binder", "Call"]
 
@@ -35,9 +36,16 @@ class Binder:
     """Compiles the calls of one handler: one per number of path arguments."""
 
     def __init__(
-        self, func: Callable[..., Any], call: Callable[..., Any] | None = None, *, websocket: bool = False
+        self,
+        func: Callable[..., Any],
+        call: Callable[..., Any] | None = None,
+        *,
+        websocket: bool = False,
+        types: TypeTable | None = None,
     ) -> None:
         self._websocket = websocket
+        #: What the route knows of classes of its own.
+        self.types = types
         self.func = call if call is not None else func
         self.parameters = list(inspect.signature(func).parameters.values())
         self.hints = _hints(func)
@@ -146,7 +154,7 @@ class _Code:
         if parameter.name in self.binder.injected:
             self._inject(number, parameter)
             return
-        coercion = coercion_for(self.binder.hints.get(parameter.name, Any))
+        coercion = coercion_for(self.binder.hints.get(parameter.name, Any), self.binder.types)
         if position is not None:
             self.lines += [f"{local} = args[{position}]", *self._converted(number, parameter.name, coercion)]
         else:
@@ -162,7 +170,7 @@ class _Code:
         self.lines.append(f"v{number} = {source}")
         if bytes not in (annotation, *typing.get_args(annotation)):
             self.lines += [f"if v{number}.__class__ is bytes:", f"    decoded(request, v{number})"]
-        self.lines += self._converted(number, parameter.name, coercion_for(annotation))
+        self.lines += self._converted(number, parameter.name, coercion_for(annotation, self.binder.types))
         self._pass(parameter, f"v{number}")
 
     def _from_query(self, number: int, parameter: inspect.Parameter, coercion: Coercion) -> None:
@@ -203,7 +211,7 @@ class _Code:
 
     def _rest(self, number: int, parameter: inspect.Parameter) -> None:
         start = min(len(self.binder.path_names), self.path_args)
-        coercion = coercion_for(self.binder.hints.get(parameter.name, Any))
+        coercion = coercion_for(self.binder.hints.get(parameter.name, Any), self.binder.types)
         if coercion.convert is None:
             self.arguments.append(f"*args[{start}:]")
             return

@@ -1,13 +1,15 @@
 """From what a client sends to what a handler's annotation says."""
 
-import types
 import typing
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from enum import Enum
+from types import UnionType
 from typing import Any, Literal, Union
 from uuid import UUID
+
+from genro_asgi.wsx.tytx.registry import TypeTable
 
 __all__ = ["Coercion", "coercion_for"]
 
@@ -115,8 +117,10 @@ _SIMPLE: dict[Any, Coercion] = {
 _ANYTHING = Coercion(None, "a value")
 
 
-def coercion_for(annotation: Any) -> Coercion:
-    """The coercion of an annotation; what this module does not know by itself goes through pydantic."""
+def coercion_for(annotation: Any, types: TypeTable | None = None) -> Coercion:
+    """The coercion of an annotation; what neither this module nor the table of `types` knows goes through pydantic."""
+    if types is not None and isinstance(annotation, type) and annotation in types.by_class and types.owns(annotation):
+        return _of_table(annotation, types)
     if annotation is Any or annotation is object:
         return _ANYTHING
     if isinstance(annotation, type) and annotation in _SIMPLE:
@@ -125,22 +129,41 @@ def coercion_for(annotation: Any) -> Coercion:
     if origin is typing.Annotated:
         # Constraints in the metadata are pydantic's business.
         return _through_pydantic(annotation)
-    if origin in (Union, types.UnionType):
-        return _union(typing.get_args(annotation))
+    if origin in (Union, UnionType):
+        return _union(typing.get_args(annotation), types)
     if origin is Literal:
         return _literal(typing.get_args(annotation))
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return _enum(annotation)
     if annotation in (list, set, tuple, frozenset) or origin in (list, set, frozenset):
-        return _many(annotation if origin is None else origin, typing.get_args(annotation))
+        return _many(annotation if origin is None else origin, typing.get_args(annotation), types)
     return _through_pydantic(annotation)
 
 
-def _union(members: tuple[Any, ...]) -> Coercion:
+def _of_table(cls: type, types: TypeTable) -> Coercion:
+    """An instance, or the literal of one where nothing is typed; else what the class is without a table."""
+    read, otherwise = types.by_class[cls].read, coercion_for(cls)
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str) and not (otherwise.convert and _is_document(value)):
+            try:
+                return read(value)
+            except Exception as error:  # a registered reader may raise anything
+                raise ValueError from error
+        if otherwise.convert is None:
+            raise ValueError
+        return otherwise.convert(value)
+
+    return Coercion(convert, f"a {cls.__name__}")
+
+
+def _union(members: tuple[Any, ...], types: TypeTable | None) -> Coercion:
     optional = type(None) in members
     # str takes everything, so it is asked last: `int | str` gives 3 for "3".
     choices = sorted(
-        (coercion_for(m) for m in members if m is not type(None)), key=lambda coercion: coercion is _SIMPLE[str]
+        (coercion_for(m, types) for m in members if m is not type(None)), key=lambda coercion: coercion is _SIMPLE[str]
     )
     exact = tuple(m for m in members if isinstance(m, type) and m is not type(None))
 
@@ -189,8 +212,8 @@ def _enum(cls: type[Enum]) -> Coercion:
     return Coercion(convert, "one of " + ", ".join(by_text))
 
 
-def _many(cls: Any, args: tuple[Any, ...]) -> Coercion:
-    item = coercion_for(args[0]) if args else _ANYTHING
+def _many(cls: Any, args: tuple[Any, ...], types: TypeTable | None) -> Coercion:
+    item = coercion_for(args[0], types) if args else _ANYTHING
 
     def convert(value: Any) -> Any:
         values = value if isinstance(value, list | tuple | set | frozenset) else [value]

@@ -148,6 +148,8 @@ class Dispatcher:
             raise HTTPException(426, "This place speaks WebSocket only.", headers=[("Upgrade", "websocket")])
         if endpoint.guarded or self.always_slow or request.has_credentials or endpoint.message_auth:
             await self.authorise(request, endpoint)
+        if endpoint.types is not None:
+            request.use_types(endpoint.types)
         if endpoint.body_stream:
             request.max_body = endpoint.max_body
         elif request.may_have_body():

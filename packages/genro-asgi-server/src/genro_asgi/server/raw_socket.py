@@ -52,6 +52,7 @@ class RawSockets:
         """Authorise the handshake, call the handler, and see that the socket is closed after it."""
         request = SocketRequest(websocket, self.server)
         request.endpoint = endpoint
+        websocket.types = endpoint.types
         if auth is not None:
             request.auth, request.auth_tags = auth, list(auth.get("tags") or ())
         registry = self.server.request_registry

@@ -17,6 +17,7 @@ from genro_asgi.exceptions import ConfigError
 from genro_asgi.rendering import HeaderPair, content_type_pair
 from genro_asgi.server.binding import Binder, Call
 from genro_asgi.server.route_watch import watch
+from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, DEFAULT_TYPES, TypeTable
 
 __all__ = ["ANY_METHOD", "Endpoint", "RouteTable"]
 
@@ -36,7 +37,8 @@ class Endpoint:
         "allow", "app", "async_generator", "bare", "binder", "body_stream", "calls", "deny", "direct", "entry",
         "finish_on_disconnect", "generator", "guarded", "handler_name", "inline", "instant", "is_async", "max_args",
         "max_body", "media_type", "media_type_pair", "message_auth", "metadata", "methods", "name", "path", "plain",
-        "policy", "presence", "quick", "quick_body", "router", "rule", "subscribe", "threaded", "timeout", "websocket",
+        "policy", "presence", "quick", "quick_body", "router", "rule", "subscribe", "threaded", "timeout", "types",
+        "websocket",
     )  # fmt: skip
 
     calls: list[Call]
@@ -49,15 +51,15 @@ class Endpoint:
         self._read_options(entry.metadata)
         self._read_kind(entry)
         self._read_auth(default_deny)
-        self.binder = Binder(entry.func, _callable_of(entry), websocket=self.websocket)
+        self.binder = Binder(entry.func, _callable_of(entry), websocket=self.websocket, types=self.types)
         self._check_kind()
         self.body_stream = self.binder.body_stream
         self.max_args = self.binder.max_path_args
         few = len(self.binder.path_names) + (2 if self.binder.takes_rest else 1)
         self.calls = [self.binder.call_for(count) for count in range(few)]
         #: Nothing stands between the request and the handler but its arguments.
-        limited = self.timeout is not None or self.max_body is not None
-        self.plain = not (self.guarded or self.threaded or limited or self.websocket or self.message_auth)
+        special = self.timeout is not None or self.max_body is not None or self.types is not None
+        self.plain = not (self.guarded or self.threaded or special or self.websocket or self.message_auth)
         #: Calling it gives the coroutine of an ordinary value at once, which a task may run.
         self.direct = self.plain and self.is_async and self.media_type is None and not self.subscribe
         #: And that coroutine ends in its first step.
@@ -88,6 +90,10 @@ class Endpoint:
         self.finish_on_disconnect = on_disconnect == "finish"
         self.inline = bool(options.get("inline", False))
         self.websocket = bool(options.get("websocket", False))
+        #: What the values of its calls and answers may be; None for what they may be everywhere.
+        self.types: TypeTable | None = options.get("types")
+        if self.types is not None and not isinstance(self.types, TypeTable):
+            raise ConfigError(f"Route {self.path}: types={self.types!r} is no table of types; use a TypeTable.")
 
     def _read_topic(self, options: dict[str, Any]) -> None:
         policy = options.get("subscribe", False)
@@ -214,12 +220,17 @@ class RouteTable:
         #: Entries and routers by their path without slashes at the ends.
         self.entries: dict[str, Endpoint] = {}
         self.branches: dict[str, _Branch] = {}
+        #: The suffixes of all routes with types of their own, and the types of all the others.
+        self.suffixes: frozenset[str] = frozenset()
+        self.other_types: TypeTable = DEFAULT_TYPES
+        #: Whether the types of a call may depend on its path.
+        self.typed = True
 
         watch(self)
 
     def tree_changed(self) -> None:
         """Forget everything: the next request finds nothing in `exact` and has the table compiled again."""
-        self.stale = True
+        self.stale = self.typed = True
         self.exact, self.gets, self.heads = {}, {}, {}
 
     def refresh(self) -> None:
@@ -230,6 +241,29 @@ class RouteTable:
             # Binding a router for the first time registers its entries, which is a change itself.
             self.stale = False
             self._add_router("", self.root, ())
+            self._gather_types()
+
+    def _gather_types(self) -> None:
+        """Let every route mark as text what any of them reads: a client has one table for all of them at most."""
+        declared = {endpoint.types for endpoint in self.entries.values() if endpoint.types is not None}
+        self.suffixes = frozenset().union(*(table.own_suffixes for table in declared))
+        self.other_types = DEFAULT_TYPES.escaping(self.suffixes)
+        views = {table: table.escaping(self.suffixes) for table in declared}
+        for endpoint in self.entries.values():
+            if endpoint.types is not None:
+                endpoint.types = views[endpoint.types]
+        self.typed = bool(declared) or any(branch.lazy for branch in self.branches.values())
+
+    def types_of(self, path: str) -> tuple[TypeTable, TypeTable]:
+        """What the values of calls of a path are read with, and those of their answers are written with."""
+        if self.stale:
+            self.refresh()
+        endpoint = self.exact.get(path)
+        if endpoint is None:
+            found = self.resolve(path)
+            endpoint = None if found is None else found[0]
+        own = None if endpoint is None else endpoint.types
+        return (BUILTIN_TYPES, self.other_types) if own is None else (own, own)
 
     def _add_router(self, prefix: str, router: Any, above: tuple[int, ...]) -> None:
         if id(router) in above:

@@ -51,6 +51,8 @@ class WsxConnection(WsxCalls):
         )
         session.hello = handler.hello
         session.offered = handler.features
+        if handler.table.typed:
+            handler.use_types(session)
         super().__init__(handler, websocket, protocol, session, auth, id)
         self._send = websocket.asgi_send
         #: Frames that wait for the socket; made when it is slow for the first time.

@@ -9,11 +9,13 @@ from genro_asgi.exceptions import WebSocketDisconnect
 from genro_asgi.limits import Limits
 from genro_asgi.request import BaseRequest, MsgRequest
 from genro_asgi.server.api_document import ApiDocument
+from genro_asgi.server.route_watch import watch
 from genro_asgi.server.wsx_connection import WsxConnection
 from genro_asgi.server.wsx_registry import WsxRegistry
 from genro_asgi.server.wsx_sessions import WsxSessions
 from genro_asgi.websocket import WebSocket
-from genro_asgi.wsx.session import FEATURES
+from genro_asgi.wsx.session import FEATURES, Session
+from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, DEFAULT_TYPES, TypeTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +51,7 @@ class WsxHandler:
         self.features = FEATURES | {name for name, there in can.items() if there}
         self.live: dict[BaseRequest, BaseRequest] = server.request_registry.live
         self.prepare()
+        watch(self)
 
     def prepare(self) -> None:
         """Take the hooks, the routes and the class of requests as they are now."""
@@ -65,6 +68,25 @@ class WsxHandler:
         self.note = None if log is None else log.note
         self.plain_after = not self.dispatcher.after or log is not None
         self.plain = self.plain_after and not (self.own_init or self.dispatcher.before or self.dispatcher.always_slow)
+
+    def use_types(self, session: Session) -> None:
+        """Let calls have the types of their routes; a hello is told of their suffixes."""
+        session.read_by_call(self.types_of)
+        if self.table.suffixes:
+            session.hello = {**self.hello, "types": sorted(self.table.suffixes)}
+
+    def types_of(self, path: str) -> tuple[TypeTable, TypeTable]:
+        """What the values of calls of a path are read with, and those of their answers are written with."""
+        try:
+            return self.table.types_of(path)
+        except Exception:
+            # Routes that cannot be compiled: the call itself will be told so, and no connection is lost for it.
+            return BUILTIN_TYPES, DEFAULT_TYPES
+
+    def tree_changed(self) -> None:
+        """Hear of a change of the routes: there may be types now where there were none."""
+        for connection in list(self.connections):
+            self.use_types(connection.session)
 
     def left_to_applications(self) -> bool:
         """Whether the server knows no credentials, and its applications do."""

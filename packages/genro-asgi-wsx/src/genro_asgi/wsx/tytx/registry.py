@@ -155,6 +155,11 @@ class TypeTable:
                 return entry
         return None
 
+    def owns(self, cls: type) -> bool:
+        """Whether instances of a class travel under a suffix that was registered."""
+        entry = self.entry_for(cls)
+        return entry is not None and entry.suffix not in _BUILTIN_SUFFIXES
+
     def json_writer_for(self, cls: type) -> Callable[[Any], str] | None:
         """What writes instances of a class that is not in `json_writers` itself, if anything does."""
         entry = self.entry_for(cls)
