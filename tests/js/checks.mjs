@@ -54,6 +54,12 @@ function cuttable(WebSocket) {
 
 /** Each check is given a client, and what it needs for more of them. */
 export const checks = {
+  async "a call belongs to the trace it is told"({ wsx }) {
+    const headers = { traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", baggage: "user=ada" };
+    equal(await wsx.get("/trace", null, { headers }), ["4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", { user: "ada" }]);
+    equal(await wsx.get("/trace"), [null, null, {}]);
+  },
+
   async "methods, query and data"({ wsx }) {
     equal(await wsx.get("/query", { a: "1", b: 2 }), { method: "GET", query: { a: "1", b: 2 } });
     equal(await wsx.del("/query", { a: "1" }), { method: "DELETE", query: { a: "1" } });
@@ -111,6 +117,33 @@ export const checks = {
     equal([String(got.total), got.due.type, got.due.toJSON()], ["29.70", "D", "2025-02-14"]);
     const error = await fails(wsx.post("/order", { quantity: "many", price: "1", day: date("2025-01-15") }), { status: 400, code: "VALIDATION" });
     equal(error.details[0].parameter, "quantity");
+  },
+
+  async "types of one's own"({ wsx, connect, module: { TypeTable } }) {
+    class Point {
+      constructor(x, y) { Object.assign(this, { x, y }); }
+    }
+    const read = (text) => {
+      if (!text.includes(",")) throw new RangeError("is no point");
+      return new Point(...text.split(",").map(Number));
+    };
+    const types = new TypeTable().register(Point, "PT", ({ x, y }) => `${x},${y}`, read);
+    const at = new Point(1, 2);
+    const moved = await wsx.post("/move", { at, by: 2 }, { types });
+    equal([moved.from instanceof Point, moved], [true, { from: { x: 1, y: 2 }, to: { x: 3, y: 2 }, text: "1,2::PT" }]);
+    // Who knows nothing of it gets and sends strings.
+    equal(await wsx.post("/move", { at: "1,2" }), { from: "1,2::PT", to: "2,2::PT", text: "1,2::PT" });
+    equal(await wsx.post("/echo", ["x::PT", "x::PT::T", "x::ZZ"]), ["x::PT", "x::PT::T", "x::ZZ"]);
+    await fails(wsx.post("/move", { at: "x::PT" }), { status: 400, code: "VALIDATION" });
+    await fails(wsx.post("/move", { at, by: "1,2::PT" }, { types }), { status: 400, code: "VALIDATION" });
+
+    const mine = await connect({ types });
+    equal((await mine.post("/move", { at })).to instanceof Point, true);
+    equal(await mine.post("/echo", ["x::PT", at]), ["x::PT", "1,2::PT"]); // this route has no points
+    const items = await all(mine.stream("/path", undefined, { data: each([at, "x::PT"]) }));
+    equal([items[0] instanceof Point, items], [true, [{ x: 1, y: -2 }, "x::PT"]]);
+    const others = await all(wsx.stream("/path", undefined, { data: each([at, "x::PT"]), types }));
+    equal([others[0] instanceof Point, others[1]], [true, "x::PT"]);
   },
 
   async "big.js"({ connect, module }) {

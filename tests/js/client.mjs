@@ -389,6 +389,32 @@ const cases = {
     client.close();
   },
 
+  async "headers go along with everything that is asked"() {
+    const net = network();
+    const client = await connected(net);
+    const headers = { traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "x-request-id": "order-17" };
+    const asked = [
+      client.get("/get", null, { headers }),
+      client.post("/post", 1, { headers }),
+      client.stream("/stream", null, { headers }).next(),
+      client.get("/without"),
+    ];
+    const ends = Promise.allSettled(asked);
+    client.subscribe("/topic", null, () => {}, { headers });
+    client.event("/event", 1, { headers });
+    await settle();
+    const carried = Object.fromEntries(net.sockets[0].calls.map((call) => [call.path, call.headers]));
+    const paths = ["/get", "/post", "/stream", "/topic", "/event"];
+    assert.deepEqual(carried, { ...Object.fromEntries(paths.map((path) => [path, headers])), "/without": undefined });
+    net.sockets[0].lose(1006);
+    await settle();
+    await pass(2000);
+    const [again] = net.sockets[1].calls.filter(({ path }) => path === "/topic");
+    assert.deepEqual(again.headers, headers);
+    client.close();
+    await ends;
+  },
+
   async "the schema is sent once, and again when it has changed"() {
     const net = network();
     const client = await connected(net);

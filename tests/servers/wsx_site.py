@@ -20,9 +20,33 @@ from genro_asgi import (
     route,
 )
 from genro_asgi.types import Scope
+from genro_asgi.wsx.tytx import TypeTable
 
 CHECKS = Path(__file__).parents[1] / "js"
 EVENTS: list[str] = []
+
+
+TYPES = TypeTable()
+
+
+@TYPES.register_class
+class Point:
+    """Two numbers, written `x,y`."""
+
+    __tytx_suffix__ = "PT"
+
+    def __init__(self, x: int, y: int) -> None:
+        self.x, self.y = x, y
+
+    def to_tytx(self) -> str:
+        """Its literal."""
+        return f"{self.x},{self.y}"
+
+    @classmethod
+    def from_tytx(cls, text: str) -> "Point":
+        """The point of a literal; ValueError for what is none."""
+        x, y = text.split(",")
+        return cls(int(x), int(y))
 
 
 class WsxSite(AsgiServer):
@@ -50,6 +74,20 @@ class WsxSite(AsgiServer):
     @route(methods="GET,DELETE")
     async def query(self, request: BaseRequest) -> dict[str, Any]:
         return {"method": request.method, "query": dict(request.query)}
+
+    @route(methods="GET")
+    async def trace(self, request: BaseRequest) -> list[Any]:
+        trace = request.trace
+        return [trace and trace.trace_id, trace and trace.parent_id, request.baggage]
+
+    @route(types=TYPES)
+    async def move(self, at: Point, by: int = 1) -> Any:
+        return {"from": at, "to": Point(at.x + by, at.y), "text": "1,2::PT"}
+
+    @route(types=TYPES)
+    async def path(self, points: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for point in points:
+            yield Point(point.x, -point.y) if isinstance(point, Point) else point
 
     @route(methods="GET")
     async def typed(self) -> dict[str, Any]:

@@ -218,7 +218,7 @@ export class WsxClient {
     filter?: Value,
     /** Called for each event; the next one waits for a promise it returns. */
     onEvent?: (event: TopicEvent<T>) => void | Promise<void>,
-    options?: { credit?: number; signal?: AbortSignal },
+    options?: { credit?: number; signal?: AbortSignal; headers?: Record<string, string> },
   ): Subscription<T>;
   event(
     path: string,

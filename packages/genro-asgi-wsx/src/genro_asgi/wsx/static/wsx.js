@@ -1304,13 +1304,13 @@ export class WsxClient {
   /**
    * The events of a topic (`*` one segment, `**` the rest): `{event, topic, data, dropped}`, where `sync` brings who
    * is present. It is an async iterator, or calls `onEvent` and waits for it; either way it survives reconnects.
-   * `credit` is how many events may wait, `signal` leaves the topic.
+   * `credit` is how many events may wait, `signal` leaves the topic; `headers` go along whenever it is joined.
    */
-  subscribe(topic, filter, onEvent, { credit = WINDOW, signal: leave } = {}) {
+  subscribe(topic, filter, onEvent, { credit = WINDOW, signal: leave, headers } = {}) {
     const open = async (signal, pause) => {
       if (pause) await sleep(this.#jitter(3), signal);
       const session = await this.#current(Infinity, signal);
-      return session.request("SUBSCRIBE", topic, { data: filter, credit, signal });
+      return session.request("SUBSCRIBE", topic, { data: filter, credit, signal, headers });
     };
     const renew = (signal) => within(this.#renew(), Infinity, null, signal);
     return new Subscription(topic, { open, renew, onEvent, leave });
