@@ -30,10 +30,8 @@ _log = getLogger("genro_asgi.wsx")
 _MIB = 2**20
 # Statuses of a handshake or hello that no second try changes.
 _FINAL = frozenset({400, 401, 403, 404, 501})
-# What a call ends with that went down with its connection.
+# What a subscription ends with that went down with its connection.
 _LOST = frozenset({"DISCONNECTED", "RESUME_LOST"})
-# How often a GET that was lost is made again: what it asks for may be what brings the server down.
-_AGAIN = 3
 
 
 def connect(url: str, auth: AuthSource = None, **options: Any) -> "Client":
@@ -239,7 +237,7 @@ class Client:
                 raise self._error
             if self._connection is None and not self._ready.is_set() and self._keeper is None:
                 raise RuntimeError("The client is not connected; use `async with connect(...)`, or await it.")
-            if self._connection is not None and not self._connection.leaving.is_set():
+            if self._connection is not None and await self._connection.lasts():
                 return self._connection
             self._ready.clear()
             try:
@@ -289,8 +287,8 @@ class Client:
 
         The server has that time from when the call reaches it; one second later it is given up here. In a handler it is
         at most what is left to that. A call that the server refused unrun is made again: on the next connection if it
-        goes away, after `auth` was asked for others if our credentials have ended. So is a GET that was lost with its
-        connection. Cancelling the task cancels the call.
+        goes away, after `auth` was asked for others if our credentials have ended. Cancelling the task cancels the
+        call.
         """
         timeout = within_budget(self.timeout if timeout is None else seconds(timeout))
         given_up = None if timeout is None else monotonic() + timeout
@@ -312,13 +310,9 @@ class Client:
                 return await await_answer(outgoing, data if streamed else None)
             except WsxCallError as error:
                 ends.append(error)
+                if streamed or path == "/_wsx/auth" or not await self._unrun(connection, ends):
+                    raise
                 timeout = None if given_up is None else max(given_up - monotonic(), 0.001)
-                if streamed or path == "/_wsx/auth":
-                    raise
-                if not await self._unrun(connection, ends) and not (
-                    method.upper() == "GET" and await self._lost(ends, timeout)
-                ):
-                    raise
 
     async def _unrun(self, connection: Connection, ends: list[WsxCallError]) -> bool:
         """Whether a call that ended so did not run, and what it lacked is there now."""
@@ -330,16 +324,6 @@ class Client:
         if not error.retry or error.status != 401 or [end.status for end in ends].count(401) > 1:
             return False
         return await self._renew()
-
-    async def _lost(self, ends: list[WsxCallError], timeout: float | None) -> bool:  # noqa: ASYNC109 (of the call)
-        """Whether a call that ended so went down with its connection, and there is another one."""
-        if ends[-1].code not in _LOST or len(ends) > _AGAIN or not self._reconnect:
-            return False
-        try:
-            await self._usable(self._delays[1] if timeout is None else timeout)
-        except WsxCallError:
-            return False  # it is more to the point how the call itself ended
-        return True
 
     async def stream(
         self,

@@ -51,6 +51,11 @@ def _trace_headers() -> dict[str, str] | None:
 # First: a client that was connected in a handler may answer calls of its own in the context of that.
 add_trace_source(_trace_headers, first=True)
 
+# Seconds of silence behind which a connection may have ended while nobody looked, and the turns of the loop it takes to
+# see that.
+_SILENCE = 0.1
+_TURNS = 8
+
 #: How a connection ends that was lost and not closed: without a close, or because a ping was not answered.
 _LOST = (1006, 1011)
 
@@ -79,6 +84,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._to_write = asyncio.Event()
         self._may_read = asyncio.Event()
+        self._heard = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._patience: asyncio.TimerHandle | None = None
@@ -94,6 +100,14 @@ class Connection:
         outgoing = self.session.call(method, path, data, now=self._loop.time(), **options)
         self.arm()
         return outgoing
+
+    async def lasts(self) -> bool:
+        """Whether calls may be made here, as far as can be known without asking the peer."""
+        if self._loop.time() - self._heard > _SILENCE:
+            # The loop may have stood still, or slept: a call must not go to where nobody is.
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+        return not self.leaving.is_set()
 
     def arm(self) -> None:
         """Wake up when the session has something to do."""
@@ -137,7 +151,8 @@ class Connection:
         try:
             while True:
                 frame: Frame = await self.socket.recv()
-                call = session.receive(frame, self._loop.time())
+                self._heard = self._loop.time()
+                call = session.receive(frame, self._heard)
                 if call is not None:
                     self._start(call)
                 if session.backlog:
