@@ -144,6 +144,7 @@ export const checks = {
     equal([items[0] instanceof Point, items], [true, [{ x: 1, y: -2 }, "x::PT"]]);
     const others = await all(wsx.stream("/path", undefined, { data: each([at, "x::PT"]), types }));
     equal([others[0] instanceof Point, others[1]], [true, "x::PT"]);
+    equal(await all(wsx.stream("/path", undefined, { data: each(["1,2::PT", "x::PT"]) })), ["1,2::PT", "x::PT"]);
   },
 
   async "big.js"({ connect, module }) {

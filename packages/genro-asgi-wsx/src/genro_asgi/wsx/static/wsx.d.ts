@@ -48,10 +48,31 @@ export function datetime(value: string | number | Date, type?: "DHZ" | "DH"): Ty
 /** Read decimals as instances of this class, such as big.js; undefined goes back to `globalThis.Big` or Decimal. */
 export function useBig(Big: (new (text: string) => { toString(): string }) | undefined): void;
 
+/** The types that values may have: those of TYTX, and classes of one's own by their suffixes. */
+export class TypeTable {
+  /** Let instances of a class travel as `literal::SUFFIX`; the suffix is all A-Z, and no other type's. */
+  register<T>(
+    Class: abstract new (...args: any[]) => T,
+    suffix: string,
+    write: (value: T) => string,
+    read: (literal: string) => T,
+  ): this;
+  /** The same types, when the peer has more: plain strings with these suffixes are marked as text, too. */
+  escaping(suffixes: string[]): TypeTable;
+  /** Whether a plain string would be taken for a typed value. */
+  looksTyped(text: string): boolean;
+  /** The literal and the suffix of a typed string; undefined for any other. */
+  split(text: string): [literal: string, suffix: string] | undefined;
+  /** The value of a literal; what is thrown says what is wrong with it. */
+  read(literal: string, suffix: string): any;
+  /** The literal and the suffix of a value that JSON has no form for; undefined for any other value. */
+  literalOf(value: Value): [literal: string, suffix: string] | undefined;
+}
+
 /** A value as a TYTX text. */
-export function toTytx(value: Value): string;
+export function toTytx(value: Value, options?: { types?: TypeTable }): string;
 /** The value of a TYTX text. */
-export function fromTytx<T = any>(text: string): T;
+export function fromTytx<T = any>(text: string, options?: { types?: TypeTable }): T;
 
 export type Kind = "request" | "event" | "response" | "chunk" | "grant";
 export interface Form {
@@ -61,10 +82,13 @@ export interface Form {
 /** Read one message; WsxError when it is wrong. */
 export function decode(
   data: string | ArrayBuffer | Uint8Array,
-  options?: { maxBytes?: number },
+  options?: { maxBytes?: number; types?: TypeTable },
 ): { kind: Kind; fields: Record<string, any>; form: Form };
 /** The text of a message; fields that are undefined are left out. */
-export function encode(fields: Record<string, Value>, options?: Partial<Form> & { marked?: boolean }): string;
+export function encode(
+  fields: Record<string, Value>,
+  options?: Partial<Form> & { marked?: boolean; types?: TypeTable },
+): string;
 
 export interface CallOptions {
   query?: Record<string, Value>;
@@ -75,6 +99,8 @@ export interface CallOptions {
   /** Milliseconds; Infinity for none. */
   timeout?: number;
   signal?: AbortSignal;
+  /** What the values of the call and of its answer may be; those of the connection when nothing is said. */
+  types?: TypeTable;
 }
 
 export interface StreamOptions extends Omit<CallOptions, "query" | "cookies"> {
@@ -116,6 +142,8 @@ export class Session {
     maxBytes?: number;
     /** Whether calls may go on over the next connection: true. */
     resumes?: boolean;
+    /** What the values of calls in both directions may be. */
+    types?: TypeTable;
   });
   /** What is said goes out here from now on; `room` is waited for before each item of a stream. */
   attach(connection: { send(frame: string): void; room?(): Promise<void> }): void;
@@ -177,6 +205,8 @@ export interface ClientOptions {
   connectTimeout?: number;
   handlers?: Record<string, Handler>;
   Big?: new (text: string) => { toString(): string };
+  /** What the values of calls in both directions may be. */
+  types?: TypeTable;
   WebSocket?: new (url: string, protocols: string) => any;
   /** Whether a connection that is lost is made again: true. */
   reconnect?: boolean;
@@ -218,7 +248,7 @@ export class WsxClient {
     filter?: Value,
     /** Called for each event; the next one waits for a promise it returns. */
     onEvent?: (event: TopicEvent<T>) => void | Promise<void>,
-    options?: { credit?: number; signal?: AbortSignal; headers?: Record<string, string> },
+    options?: { credit?: number; signal?: AbortSignal; types?: TypeTable; headers?: Record<string, string> },
   ): Subscription<T>;
   event(
     path: string,

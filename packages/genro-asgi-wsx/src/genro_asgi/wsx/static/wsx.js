@@ -212,9 +212,75 @@ const READERS = {
   RAW: readBytes,
   T: (text) => text,
 };
-const LITERAL = new RegExp(`^(.*)::(${Object.keys(READERS).join("|")})$`, "s");
-// QS is read by other implementations without being asked, so it counts when writing.
-const LOOKS_TYPED = new RegExp(`::(?:${Object.keys(READERS).join("|")}|QS)$`);
+
+/**
+ * The types that values may have: those of TYTX, and classes of one's own by their suffixes.
+ *
+ *   const types = new TypeTable().register(Point, "PT", (point) => `${point.x},${point.y}`, Point.parse);
+ */
+export class TypeTable {
+  #own = [];
+  #elsewhere = [];
+  #readers = { ...READERS };
+  #literal;
+  #looksTyped;
+
+  constructor() {
+    this.#refresh();
+  }
+
+  #refresh() {
+    const suffixes = Object.keys(this.#readers);
+    this.#literal = new RegExp(`^(.*)::(${suffixes.join("|")})$`, "s");
+    // QS is read by other implementations without being asked, so it counts when writing.
+    this.#looksTyped = new RegExp(`::(?:${[...suffixes, ...this.#elsewhere].join("|")}|QS)$`);
+  }
+
+  /** Let instances of a class travel as `literal::SUFFIX`; `write` makes the literal, `read` takes it back. */
+  register(Class, suffix, write, read) {
+    if (!/^[A-Z]+$/.test(suffix) || suffix === "JS" || suffix === "QS" || Object.hasOwn(this.#readers, suffix)) {
+      throw new TypeError(`The suffix ${suffix} is taken, or not all A-Z; choose another one.`);
+    }
+    this.#own.push({ Class, suffix, write });
+    this.#readers[suffix] = read;
+    this.#refresh();
+    return this;
+  }
+
+  /** The same types, when the peer has more: plain strings with these suffixes are marked as text, too. */
+  escaping(suffixes) {
+    const view = new TypeTable();
+    view.#own = [...this.#own];
+    view.#readers = { ...this.#readers };
+    view.#elsewhere = [...this.#elsewhere, ...suffixes.filter((suffix) => /^[A-Z]+$/.test(suffix))];
+    view.#refresh();
+    return view;
+  }
+
+  /** Whether a plain string would be taken for a typed value. */
+  looksTyped(text) {
+    return this.#looksTyped.test(text);
+  }
+
+  /** The literal and the suffix of a typed string; undefined for any other. */
+  split(text) {
+    const [, literal, suffix] = this.#literal.exec(text) ?? [];
+    return suffix === undefined ? undefined : [literal, suffix];
+  }
+
+  /** The value of a literal; what is thrown says what is wrong with it. */
+  read(literal, suffix) {
+    return this.#readers[suffix](literal);
+  }
+
+  /** The literal and the suffix of a value that JSON has no form for; undefined for any other value. */
+  literalOf(value) {
+    const own = this.#own.find(({ Class }) => value instanceof Class);
+    return own ? [String(own.write(value)), own.suffix] : literalOf(value);
+  }
+}
+
+const BUILTIN = new TypeTable();
 
 function endsInCapital(text) {
   const last = text.charCodeAt(text.length - 1);
@@ -238,13 +304,13 @@ function literalOf(value) {
 /** The value as JSON can hold it; `out.marked` says whether there are typed strings in it. */
 function plain(value, out, depth) {
   if (typeof value === "string") {
-    if (!out.typed || !endsInCapital(value) || !LOOKS_TYPED.test(value)) return value;
+    if (!out.typed || !endsInCapital(value) || !out.types.looksTyped(value)) return value;
     out.marked = true;
     return `${value}::T`;
   }
   if (typeof value === "bigint" && Number.isSafeInteger(Number(value))) return Number(value);
   if (typeof value !== "bigint" && (value === null || typeof value !== "object")) return value;
-  const literal = literalOf(value);
+  const literal = out.types.literalOf(value);
   if (literal) {
     if (!out.typed) return literal[0];
     out.marked = true;
@@ -259,12 +325,12 @@ function plain(value, out, depth) {
 }
 
 /** Turn the typed strings of a parsed document into values, in place; the WsxError says where a bad one is. */
-function hydrate(value, path, id) {
+function hydrate(value, types, path, id) {
   if (typeof value === "string") {
-    const [, literal, suffix] = (endsInCapital(value) && LITERAL.exec(value)) || [];
+    const [literal, suffix] = (endsInCapital(value) && types.split(value)) || [];
     if (suffix === undefined) return value;
     try {
-      return READERS[suffix](literal);
+      return types.read(literal, suffix);
     } catch (error) {
       const pointer = path.map((key) => `/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
       throw fault(`${JSON.stringify(value.slice(0, 40))} ${error.message}`, { code: "BAD_VALUE", pointer, id });
@@ -273,7 +339,7 @@ function hydrate(value, path, id) {
   if (value !== null && typeof value === "object") {
     for (const key of Object.keys(value)) {
       path.push(key);
-      value[key] = hydrate(value[key], path, id);
+      value[key] = hydrate(value[key], types, path, id);
       path.pop();
     }
   }
@@ -309,24 +375,25 @@ function checkTree(value, depth, escaped) {
 }
 
 /** A value as a TYTX text: `{"price":"9.90::N"}::JS`, or `9.90::N` alone. */
-export function toTytx(value) {
-  const literal = typeof value === "bigint" && Number.isSafeInteger(Number(value)) ? undefined : literalOf(value);
+export function toTytx(value, { types = BUILTIN } = {}) {
+  const isNumber = typeof value === "bigint" && Number.isSafeInteger(Number(value));
+  const literal = isNumber ? undefined : types.literalOf(value);
   if (literal) return literal.join("::");
-  const out = { typed: true, marked: false };
+  const out = { typed: true, marked: false, types };
   const document = plain(value, out, MAX_DEPTH);
   if (typeof document === "string" && out.marked) return document;
   return JSON.stringify(document) + (out.marked ? MARK : "");
 }
 
 /** The value of a TYTX text, in quotes as it travels over HTTP or not; WsxError when it cannot be read. */
-export function fromTytx(text) {
+export function fromTytx(text, { types = BUILTIN } = {}) {
   if (text.endsWith(MARK)) text = text.slice(0, -MARK.length);
-  else if (LITERAL.test(text)) return hydrate(text, []);
+  else if (types.split(text)) return hydrate(text, types, []);
   try {
-    return hydrate(parseJson(text), []);
+    return hydrate(parseJson(text), types, []);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    if (text.length > 2 && text.startsWith('"') && text.endsWith('"')) return fromTytx(text.slice(1, -1));
+    if (text.length > 2 && text.startsWith('"') && text.endsWith('"')) return fromTytx(text.slice(1, -1), { types });
     throw fault(error.message);
   }
 }
@@ -456,29 +523,30 @@ function parseBody(body, depth) {
   }
 }
 
-/** The message that parsed fields are. */
-function readFields(fields, { typed, prefixed }) {
+/** The message that parsed fields are; `typesOf` says what its values may be. */
+function readFields(fields, { typed, prefixed }, typesOf) {
   if (!isObject(fields)) throw fault("the message is not a JSON object");
   checkEnvelope(fields);
   const contentType = fields.headers?.["content-type"] ?? "";
   typed ||= fields.tytx === true || contentType.toLowerCase().includes("tytx");
+  const types = typed ? typesOf(fields) : BUILTIN;
   for (const name of typed ? TYPED_FIELDS : []) {
-    if (name in fields) fields[name] = hydrate(fields[name], [name], fields.id);
+    if (name in fields) fields[name] = hydrate(fields[name], types, [name], fields.id);
   }
   return { kind: kindOf(fields), fields, form: { typed, prefixed } };
 }
 
-function readMessage(frame) {
+function readMessage(frame, typesOf) {
   const { body, prefixed } = frame;
   if (!prefixed && body[0] !== "{") throw fault("the text begins neither with WSX:// nor with {");
-  return readFields(parseBody(body, MAX_DEPTH), frame);
+  return readFields(parseBody(body, MAX_DEPTH), frame, typesOf);
 }
 
 /** The messages of an array (section 17); one that is wrong is an error in its place. */
-function readBatch(frame) {
+function readBatch(frame, typesOf) {
   return parseBody(frame.body, MAX_DEPTH + 1).map((fields, place) => {
     try {
-      if (place < BATCH.taken) return readFields(fields, frame);
+      if (place < BATCH.taken) return readFields(fields, frame, typesOf);
       const text = `more than ${BATCH.taken} messages are in the batch`;
       throw fault(text, { status: 413, code: "TOO_LARGE", id: readableId(Object(fields)) });
     } catch (error) {
@@ -488,15 +556,15 @@ function readBatch(frame) {
 }
 
 /** Read one message: its kind, its fields with typed values read, and the form it had; WsxError when it is wrong. */
-export function decode(data, { maxBytes = 2 ** 20 } = {}) {
-  return readMessage(unwrap(data, maxBytes));
+export function decode(data, { maxBytes = 2 ** 20, types = BUILTIN } = {}) {
+  return readMessage(unwrap(data, maxBytes), () => types);
 }
 
 const utf8Length = (text) => new TextEncoder().encode(text).length;
 
 /** The text of a message; fields that are undefined are left out. A call is `marked`, so that its answer is typed. */
-export function encode(fields, { typed = true, prefixed = true, marked = false } = {}) {
-  const out = { typed, marked };
+export function encode(fields, { typed = true, prefixed = true, marked = false, types = BUILTIN } = {}) {
+  const out = { typed, marked, types };
   const entries = Object.entries(fields).map(([name, value]) =>
     [name, TYPED_FIELDS.includes(name) ? plain(value, out, MAX_DEPTH - 1) : value]);
   return (prefixed ? PREFIX : "") + JSON.stringify(Object.fromEntries(entries)) + (out.marked ? MARK : "");
@@ -670,6 +738,9 @@ export class Session {
   #goaway = deferred();
   #over = null;
   #onBroadcast;
+  #types;
+  #told = []; // suffixes of the peer's types
+  #tables = new Map(); // each table, as it is written with
   /** What both sides can do besides, as they told each other. */
   features = [];
   /** Called when the last open call has ended, and when no new one should be made here. */
@@ -678,7 +749,9 @@ export class Session {
 
   constructor({
     send = () => {}, handlers = new Map(), onBroadcast = () => {}, maxBytes = 2 ** 24, resumes = true,
+    types = BUILTIN,
   } = {}) {
+    this.#types = types;
     this.#onBroadcast = onBroadcast;
     this.#handlers = handlers;
     this.#maxBytes = maxBytes;
@@ -737,9 +810,10 @@ export class Session {
 
   /**
    * Call the peer; `response` of what is returned resolves with its terminal message. With `credit` the answer is a
-   * stream, read from `items`. Async-iterable `data` goes out as chunks. `timeout` is in milliseconds.
+   * stream, read from `items`. Async-iterable `data` goes out as chunks. `timeout` is in milliseconds; `types` are
+   * those of the values in both directions, where they are not those of the connection.
    */
-  request(method, path, { query, data, headers, cookies, timeout, signal, credit } = {}) {
+  request(method, path, { query, data, headers, cookies, timeout, signal, credit, types } = {}) {
     signal?.throwIfAborted();
     if (this.#over) throw this.#over;
     // No id of the peer looks like it, so that grants are clear; who keeps sessions counts on the number.
@@ -747,10 +821,12 @@ export class Session {
     const chunks = data?.[Symbol.asyncIterator] ? data : null;
     const ms = Number.isFinite(timeout) ? Math.max(1, Math.ceil(timeout)) : undefined;
     const stream = chunks ? true : undefined;
-    const frame = encode(
+    const frame = this.#encode(
       { id, method, path, credit, headers, cookies, query, data: chunks ? undefined : data, timeout: ms, stream },
-      { marked: true });
-    const call = { id, method, path, chunks, frame, seq: 0, list: [], answer: deferred(), credit: new Credit(WINDOW) };
+      types, true);
+    const call = {
+      id, method, path, chunks, frame, types, seq: 0, list: [], answer: deferred(), credit: new Credit(WINDOW),
+    };
     const grant = (count) => this.#say({ id, credit: count });
     if (credit) call.items = new Inflow(credit, grant, () => this.#cancel(call));
     if (ms) {
@@ -818,7 +894,8 @@ export class Session {
     try {
       const frame = unwrap(data, this.#maxBytes);
       const batched = frame.body[0] === "[" && this.features.includes("batch");
-      messages = batched ? readBatch(frame) : [readMessage(frame)];
+      const typesOf = ({ id, status }) => (status && this.#calls.get(id)?.types) || this.#types;
+      messages = batched ? readBatch(frame, typesOf) : [readMessage(frame, typesOf)];
     } catch (error) {
       messages = [error];
     }
@@ -842,8 +919,13 @@ export class Session {
     else this.#asked(fields);
   }
 
-  #say(fields) {
-    this.#send(encode(fields));
+  #say(fields, types) {
+    this.#send(this.#encode(fields, types));
+  }
+
+  #encode(fields, types = this.#types, marked = false) {
+    if (this.#told.length && !this.#tables.has(types)) this.#tables.set(types, types.escaping(this.#told));
+    return encode(fields, { types: this.#tables.get(types) ?? types, marked });
   }
 
   // -- calls of ours
@@ -863,9 +945,9 @@ export class Session {
   }
 
   async #upload(call, chunks) {
-    const { id } = call;
+    const { id, types } = call;
     let seq = 0;
-    const say = (data) => this.#say({ id, seq: seq++, data, stream: true });
+    const say = (data) => this.#say({ id, seq: seq++, data, stream: true }, types);
     try {
       if (await call.credit.send(chunks, { room: this.#room, say })) this.#say({ id, seq, stream: false });
     } catch (error) {
@@ -893,10 +975,16 @@ export class Session {
       this.#fail(call, WsxError.from({ id, status, data }));
       return;
     }
-    if (call.path === "/_wsx/hello") this.features = data?.features ?? []; // at once: a batch may be right behind it
+    if (call.path === "/_wsx/hello") this.#agree(data ?? {}); // at once: a batch may be right behind it
     this.#close(call);
     call.items?.end();
     call.answer.resolve({ status, headers, cookies, data: streamed ? call.list : (data ?? null) });
+  }
+
+  #agree({ features = [], types = [] }) {
+    this.features = features;
+    this.#told = Array.isArray(types) ? types.filter((suffix) => typeof suffix === "string") : [];
+    this.#tables.clear();
   }
 
   // -- calls of the peer
@@ -954,11 +1042,11 @@ export class Session {
   /** Run a handler; its last frame. */
   async #work(id, served, handler, request) {
     const result = await handler(request);
-    if (!result?.[Symbol.asyncIterator]) return encode({ id, status: 200, data: result });
+    if (!result?.[Symbol.asyncIterator]) return this.#encode({ id, status: 200, data: result });
     let seq = 0;
     const say = (data) => id !== null && this.#say({ id, status: 200, seq: seq++, data, stream: true });
     await served.credit.send(result, { room: this.#room, say });
-    return encode({ id, status: 200, seq });
+    return this.#encode({ id, status: 200, seq });
   }
 
   #forget(key, served) {
@@ -1251,7 +1339,7 @@ export class WsxClient {
     return this.call("DELETE", path, { ...options, query });
   }
 
-  /** The data of the answer: `options` are query, data, headers, cookies, timeout (ms) and signal. */
+  /** The data of the answer: `options` are query, data, headers, cookies, timeout (ms), signal and types. */
   async call(method, path, options) {
     return (await this.request(method, path, options)).data;
   }
@@ -1294,9 +1382,9 @@ export class WsxClient {
   }
 
   /** The items of a streamed answer; async-iterable `data` makes it bidirectional. `credit` is how many may wait. */
-  async *stream(path, query, { method, data, credit = WINDOW, timeout, signal, headers } = {}) {
+  async *stream(path, query, { method, data, credit = WINDOW, timeout, signal, headers, types } = {}) {
     const session = await this.#current(now() + (timeout ?? this.#options.timeout), signal);
-    const options = { query, data, credit, timeout, signal, headers };
+    const options = { query, data, credit, timeout, signal, headers, types };
     const call = session.request(method ?? (data === undefined ? "GET" : "POST"), path, options);
     for await (const item of call.items) yield item.data;
   }
@@ -1304,13 +1392,13 @@ export class WsxClient {
   /**
    * The events of a topic (`*` one segment, `**` the rest): `{event, topic, data, dropped}`, where `sync` brings who
    * is present. It is an async iterator, or calls `onEvent` and waits for it; either way it survives reconnects.
-   * `credit` is how many events may wait, `signal` leaves the topic; `headers` go along whenever it is joined.
+   * `credit` is how many events may wait, `signal` leaves the topic, `types` are those of its events.
    */
-  subscribe(topic, filter, onEvent, { credit = WINDOW, signal: leave, headers } = {}) {
+  subscribe(topic, filter, onEvent, { credit = WINDOW, signal: leave, headers, types } = {}) {
     const open = async (signal, pause) => {
       if (pause) await sleep(this.#jitter(3), signal);
       const session = await this.#current(Infinity, signal);
-      return session.request("SUBSCRIBE", topic, { data: filter, credit, signal, headers });
+      return session.request("SUBSCRIBE", topic, { data: filter, credit, signal, headers, types });
     };
     const renew = (signal) => within(this.#renew(), Infinity, null, signal);
     return new Subscription(topic, { open, renew, onEvent, leave });
@@ -1354,9 +1442,11 @@ export class WsxClient {
   }
 
   async #open() {
-    const { auth, connectTimeout, maxBytes, onBroadcast, reconnect, WebSocket = globalThis.WebSocket } = this.#options;
+    const {
+      auth, connectTimeout, maxBytes, onBroadcast, reconnect, types, WebSocket = globalThis.WebSocket,
+    } = this.#options;
     if (!WebSocket) throw new TypeError("There is no WebSocket here; pass one: connect(url, { WebSocket }).");
-    const options = { handlers: this.#handlers, maxBytes, onBroadcast, resumes: reconnect };
+    const options = { handlers: this.#handlers, maxBytes, onBroadcast, resumes: reconnect, types };
     if (!this.#last?.suspended) this.#last = new Session(options);
     const link = new Link(new WebSocket(this.#url, "wsx.1"), this.#last);
     this.#links.add(link);
@@ -1478,9 +1568,10 @@ export class WsxClient {
  * Connect to a server, at a URL that may be relative to the page.
  *
  * Options: `auth` (an object, or a function that gives one for each connection), `timeout` of a call in ms (30 s),
- * `handlers` by path for calls of the server, `Big`, `WebSocket` where there is none, `retries` of calls that did not
- * run, `backoff` and `maxBackoff` in ms, `maxBytes` of a message, `onBroadcast(data)` for what the server says to
- * everybody or to this identity, `onState(state)`, `onError(error)` of a connection that cannot be opened.
+ * `handlers` by path for calls of the server, `Big`, `types` (a TypeTable) of calls that say nothing else, `WebSocket`
+ * where there is none, `retries` of calls that did not run, `backoff` and `maxBackoff` in ms, `maxBytes` of a message,
+ * `onBroadcast(data)` for what the server says to everybody or to this identity, `onState(state)`, `onError(error)` of
+ * a connection that cannot be opened.
  */
 export function connect(url, options) {
   return new WsxClient(url, options).connect();
