@@ -17,8 +17,8 @@ from genro_asgi.testing.websocket import WebSocketSession
 class Site(AsgiServer):
     """Handlers that write down how far they have come."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self.diary: list[Any] = []
 
     @route()
@@ -39,6 +39,10 @@ class Site(AsgiServer):
         for i in range(n):
             self.diary.append(i)
             yield i
+
+    @route()
+    async def big(self) -> str:
+        return "x" * 300_000
 
     @route()
     async def leave(self) -> None:
@@ -129,3 +133,30 @@ async def test_a_handler_that_exits_takes_nothing_else_along(path: str) -> None:
         assert (answer["id"], answer["status"], answer["data"]["code"]) == ("1", 500, "INTERNAL")
         assert "secret" not in json.dumps(answer)
         await echoed(socket)
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_takes_nothing_is_given_up_where_the_server_does_not_say_that_it_is_gone() -> None:
+    """hypercorn lets a send to a client that is gone wait until its application has read what that client sent."""
+    server = Site(websocket={"heartbeat": 0.02})
+    stuck = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if server.diary and not stuck.is_set():
+            return {"type": "websocket.receive", "text": '{"id":"1","method":"GET","path":"/big"}'}
+        server.diary.append("connected")
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        server.diary.append(message["type"])
+        if message["type"] == "websocket.send":
+            await stuck.wait()
+
+    scope = {
+        "type": "websocket", "path": "/", "raw_path": b"/", "root_path": "", "query_string": b"", "headers": [],
+        "subprotocols": ["wsx.1"], "scheme": "ws", "http_version": "1.1", "extensions": {}, "asgi": {"version": "3.0"},
+    }  # fmt: skip
+    async with asyncio.timeout(10), AsyncClient(server):
+        await server(scope, receive, send)
+        assert server.diary == ["connected", "websocket.accept", "websocket.send"]
+        assert (len(server.wsx), len(server.request_registry)) == (0, 0)

@@ -105,8 +105,10 @@ class WsxConnection(WsxCalls):
                 return message
             frame = message.get("text")
             owner = self._owner()
-            if owner is not None and not owner._take(True, message["bytes"] if frame is None else frame):
-                await owner._pause()
+            if owner is None or owner._take(True, message["bytes"] if frame is None else frame):
+                continue
+            if not await owner._pause():
+                return {"type": "websocket.disconnect", "code": 1006}
 
     def _left(self, end: dict[str, Any]) -> None:
         """The socket is gone: the session waits for another one, or it is over."""
@@ -198,13 +200,27 @@ class WsxConnection(WsxCalls):
         # Most messages leave nothing behind that could be too much.
         return not ((session.backlog or session.held or session.clogged) and session.paused)
 
-    async def _pause(self) -> None:
-        """Read nothing until the session takes more: the client is slowed down, not buffered."""
+    async def _pause(self) -> bool:
+        """Read nothing until the session takes more: the client is slowed down, not buffered.
+
+        False when the socket has taken nothing meanwhile for as long as a silent client is borne. Some servers tell
+        only those who read that it is gone, and let a send wait until they do.
+        """
+        session, patience = self.session, 2 * self.handler.hello["heartbeat_s"] or None
         self._resumed = asyncio.Event()
-        while self.session.paused and not self._closed:
+        while session.paused and not self._closed:
             self._resumed.clear()
-            await self._resumed.wait()
+            flushed = session.flushed
+            try:
+                async with asyncio.timeout(patience):
+                    await self._resumed.wait()
+            except TimeoutError:
+                mine = self._reader is asyncio.current_task()  # and the session not on another socket by now
+                if mine and self._writer is not None and session.flushed == flushed:
+                    self._writer.cancel()
+                    break
         self._resumed = None
+        return not session.paused or self._closed
 
     def _resume(self) -> None:
         if self.protocol is not None:
