@@ -331,12 +331,13 @@ def test_a_worker_reports_failures(talk: Talk) -> None:
     errors = [str(error) for _, (error, _) in answers]
     assert errors[0] == "bad"
     assert errors[1].startswith("a worker process cannot import offload_jobs.nothing: ")
-    assert errors[2].startswith("the arguments cannot be rebuilt in a worker process: ")
+    assert errors[2].startswith("the arguments of a call cannot be rebuilt in a worker process: ")
     assert errors[3].startswith(
         "the result of offload_jobs.make_lambda cannot be sent from a worker process: value['rows']"
     )
     assert errors[4].endswith("; iterate it with stream()")
     assert errors[5].startswith("offload_jobs.raise_stubborn raised an exception that cannot be sent")
+    assert errors[6].startswith("the arguments of offload_jobs.echo cannot be rebuilt in a worker process: LookupError")
     text = answers[0][1][1]
     assert text.splitlines()[1].endswith(", in fail")
 

@@ -187,7 +187,8 @@ class Worker:
         try:
             name, args, kwargs = pickle.loads(payload)
         except BaseException as exc:  # what rebuilds itself may even exit
-            raise ExecutorError(f"the arguments cannot be rebuilt in a worker process: {shown(exc)}") from exc
+            text = f"the arguments of {_meant(payload)} cannot be rebuilt in a worker process: {shown(exc)}"
+            raise ExecutorError(text) from exc
         fn = self.functions.get(name)
         if fn is None:
             fn = self.functions[name] = resolve(name)
@@ -214,6 +215,17 @@ def resolve(name: str) -> Callable[..., Any]:
         raise ExecutorError(f"a worker process cannot import {module}.{attribute}: {exc}") from exc
     function: Callable[..., Any] = getattr(found, "__offloaded__", found)
     return function
+
+
+def _meant(payload: bytes) -> str:
+    """The name of the function that a call is for, out of bytes that cannot be unpickled."""
+    import pickletools  # only for what fails
+
+    with suppress(Exception):
+        for _, value, _ in pickletools.genops(payload):
+            if isinstance(value, str) and ":" in value:
+                return value.replace(":", ".")
+    return "a call"
 
 
 def parcel(value: object, fn: Callable[..., Any], what: str) -> bytes:
