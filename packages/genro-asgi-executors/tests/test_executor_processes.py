@@ -190,7 +190,7 @@ async def test_arguments_that_only_fail_together(processes: Make) -> None:
 @pytest.mark.asyncio
 async def test_an_argument_the_worker_cannot_rebuild(processes: Make) -> None:
     pool = processes()
-    with pytest.raises(ExecutorError, match="the arguments of offload_jobs.echo cannot be rebuilt in a worker process: LookupError"):
+    with pytest.raises(ExecutorError, match=r"the arguments of offload_jobs.echo cannot be rebuilt .*: LookupError"):
         await pool.run(jobs.echo, jobs.Fickle())
     assert await pool.run(jobs.add, 1) == 1
 
@@ -280,7 +280,7 @@ async def test_exceptions_that_cannot_travel(processes: Make, fn: Any, args: Any
         (jobs.raise_odd, ("Turncoat",), "raised an exception that cannot be sent .*Turncoat"),
         (jobs.raise_odd, ("Mute",), "offload_jobs.raise_odd raised <Mute, whose repr fails: ValueError>; raise an"),
         (jobs.make_traitor, (), r"the result of offload_jobs.make_traitor cannot be rebuilt .*: SystemExit\(5\)"),
-        (jobs.echo, (jobs.Traitor(),), r"the arguments of offload_jobs.echo cannot be rebuilt in a worker process: SystemExit\(5\)"),
+        (jobs.echo, (jobs.Traitor(),), r"the arguments of offload_jobs.echo cannot be rebuilt .*: SystemExit\(5\)"),
     ],
 )
 @pytest.mark.asyncio
