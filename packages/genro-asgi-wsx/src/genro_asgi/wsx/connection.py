@@ -53,7 +53,7 @@ add_trace_source(_trace_headers, first=True)
 
 # Seconds of silence behind which a connection may have ended while nobody looked, and the turns of the loop it takes to
 # see that.
-_SILENCE = 0.1
+_SILENCE = 0.005
 _TURNS = 8
 
 #: How a connection ends that was lost and not closed: without a close, or because a ping was not answered.
