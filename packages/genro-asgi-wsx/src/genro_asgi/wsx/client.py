@@ -22,6 +22,7 @@ from genro_asgi.wsx.kinds import BINARY, TYPED_TEXT, Response
 from genro_asgi.wsx.parsing import ParsedMessage
 from genro_asgi.wsx.session import FEATURES, Session
 from genro_asgi.wsx.streams import WINDOW
+from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, TypeTable
 
 __all__ = ["Auth", "Client", "WsxCallError", "connect"]
 
@@ -59,13 +60,15 @@ class Client:
         first_delay: float = 0.5,
         max_delay: float = 30.0,
         max_message: int = 16 * _MIB,
+        types: TypeTable = BUILTIN_TYPES,
         **options: Any,
     ) -> None:
         """`timeout` is seconds for each call that has none of its own, and none for streams.
 
         `auth` may be a function, async or not, that is asked at each connect. With `resume` calls go on over the next
         connection when one is lost; without, the server cancels them at once. The pause before the n-th new try is a
-        random part of `first_delay` * 2**n, at most of `max_delay`. Other options are those of `websockets.connect`.
+        random part of `first_delay` * 2**n, at most of `max_delay`. `types` are those of the values of all calls that
+        have none of their own. Other options are those of `websockets.connect`.
         """
         if form not in ("text", "msgpack"):
             raise ValueError(f"Form {form!r} is unknown; use 'text' or 'msgpack'.")
@@ -75,6 +78,7 @@ class Client:
         self.identity: Any = None
         self.features: frozenset[str] = frozenset()
         self._auth = auth
+        self._types = types
         self._form = BINARY if form == "msgpack" else TYPED_TEXT
         self._reconnect = reconnect
         can = {
@@ -149,7 +153,7 @@ class Client:
             session.reconnect()
         else:
             elder = None
-            session = Session("client", limits=self._limits, form=self._form, default_timeout=None)
+            session = Session("client", limits=self._limits, types=self._types, form=self._form, default_timeout=None)
             session.on_unasked = self._unasked
         connection = Connection(socket, session, self._handlers, elder)
         try:
@@ -179,6 +183,9 @@ class Client:
         if type(most) is int:
             # A character is four bytes at most, and a frame over the limit is refused with all that is in it.
             connection.batch = min(MOST_BYTES, most // 4)
+        suffixes = answer.get("types")
+        if isinstance(suffixes, list):
+            connection.session.escape(suffix for suffix in suffixes if isinstance(suffix, str))
         name, seconds = answer.get("session"), answer.get("resume_s")
         kept = None
         if "resume" in self.features and isinstance(name, str) and isinstance(seconds, int | float):
@@ -282,8 +289,9 @@ class Client:
         headers: Mapping[str, str] | None = None,
         cookies: Mapping[str, Any] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 (the server keeps it too)
+        types: TypeTable | None = None,
     ) -> Response:
-        """The whole answer, with status and headers; `timeout` is seconds.
+        """The whole answer, with status and headers; `timeout` is seconds, `types` what the values of both may be.
 
         The server has that time from when the call reaches it; one second later it is given up here. In a handler it is
         at most what is left to that. A call that the server refused unrun is made again: on the next connection if it
@@ -305,6 +313,7 @@ class Client:
                 cookies=cookies,
                 timeout=milliseconds(timeout),
                 stream=streamed,
+                types=types,
             )
             try:
                 return await await_answer(outgoing, data if streamed else None)
@@ -335,6 +344,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 (the server keeps it too)
         window: int = WINDOW,
+        types: TypeTable | None = None,
     ) -> AsyncGenerator[Any, None]:
         """The items of a streamed answer as they come; at most `window` of them wait here.
 
@@ -356,6 +366,7 @@ class Client:
                 timeout=milliseconds(timeout),
                 stream=streamed,
                 credit=window,
+                types=types,
             )
             try:
                 async with aclosing(await_items(outgoing, data if streamed else None)) as items:
@@ -369,7 +380,13 @@ class Client:
                     raise
 
     async def subscribe(
-        self, topic: str, filter: Any = None, *, window: int = WINDOW, resubscribe: bool = True
+        self,
+        topic: str,
+        filter: Any = None,
+        *,
+        window: int = WINDOW,
+        resubscribe: bool = True,
+        types: TypeTable | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:
         """The events of a topic, as {"event", "topic", "data"}; `*` is one segment of it and `**` the rest.
 
@@ -379,7 +396,7 @@ class Client:
         ends: list[WsxCallError] = []
         while True:
             connection = await self._usable(None)
-            outgoing = connection.call("SUBSCRIBE", topic, filter, headers=hand_on(), credit=window)
+            outgoing = connection.call("SUBSCRIBE", topic, filter, headers=hand_on(), credit=window, types=types)
             try:
                 async with aclosing(await_items(outgoing)) as events:
                     async for event in events:
