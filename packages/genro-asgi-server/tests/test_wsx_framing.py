@@ -174,6 +174,7 @@ def test_messages_come_whole_however_the_bytes_come(
         (frame(b"x", fin=False) + frame(b"y"), 1002),
         (frame(b"x" * 40_000, fin=False) + frame(b"y" * 40_000, 0), 1009),
         (frame(b"\x03\xe8", 8), 1000),
+        (frame(b"x", fin=False) + frame(b"\x03\xe8", 8), 1000),
     ],
 )
 @pytest.mark.parametrize("sink", [False, True])

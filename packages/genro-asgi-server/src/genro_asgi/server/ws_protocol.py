@@ -12,7 +12,7 @@ from genro_asgi.wsx.masking import apply_mask
 
 __all__ = ["GenroWebSocketProtocol"]
 
-_TEXT, _BINARY = 0x81, 0x82
+_TEXT, _BINARY, _CLOSE = 0x81, 0x82, 0x88
 _short_head, _long_head = Struct(">BBH").pack, Struct(">BBQ").pack
 #: Bytes that are put together for one write. With fewer the client is woken too often, and both sides lose by it; with
 #: more the first answers wait for the last ones.
@@ -225,6 +225,8 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
                 elif not sink(first == _TEXT, payload):
                     self._stop()
             else:
+                if first == _CLOSE:
+                    conn.current_size = None  # a client may leave in the middle of a message; the library thinks not
                 self._give_library(data[position:end])
             position = end
             if self.stopped or not self.framing:
