@@ -309,6 +309,49 @@ async def test_a_hello_is_told_the_suffixes() -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_is_said_to_everybody_is_marked_for_those_who_know_more() -> None:
+    site = Site()
+    async with AsyncClient(site) as client, client.websocket("/", subprotocols=["wsx.1"]) as socket:
+        await Socket(socket).ask(call("/plain"))
+        assert await site.wsx.broadcast(["x::PT", "x::ZZ"]) == 1
+        assert await socket.receive_text() == 'WSX://{"id":"_broadcast","status":200,"data":["x::PT::T","x::ZZ"]}::JS'
+
+
+@pytest.mark.asyncio
+async def test_the_schema_names_the_format() -> None:
+    class Described(AsgiServer):
+        @route(types=POINTS, methods="GET")
+        async def near(self, at: Point, through: list[Point] | None = None) -> dict[str, Point]:
+            return {"at": at}
+
+        @route(types=POINTS, methods="POST")
+        async def walk(self, steps: AsyncIterator[Point | str]) -> AsyncIterator[Point]:
+            async for step in steps:
+                yield step  # type: ignore[misc]
+
+        @route(methods="GET")
+        async def other(self, at: Point) -> None:
+            return None
+
+    text = {"type": "string", "format": "PT"}
+    async with AsyncClient(Described()) as client, client.websocket("/", subprotocols=["wsx.1"]) as socket:
+        answer = decode(await Socket(socket).ask('{"id":"1","method":"GET","path":"/_wsx/schema"}'))
+    paths = answer["data"]["paths"]
+    near, walk = paths["/near"]["get"], paths["/walk"]["post"]
+    at, through = near["parameters"]
+    assert at == {"name": "at", "in": "query", "required": True, "schema": text}
+    assert through["schema"]["anyOf"] == [{"type": "array", "items": text}, {"type": "null"}]
+    result = near["responses"]["200"]["content"]["application/json"]["schema"]
+    assert result == {"type": "object", "additionalProperties": text}
+    assert near["x-wsx"]["types"] == ["PT"]
+    body = walk["requestBody"]["content"]["application/json"]["schema"]
+    assert body == {"anyOf": [text, {"type": "string"}]}
+    assert walk["responses"]["200"]["content"]["application/json"]["schema"] == text
+    other = paths["/other"]["get"]
+    assert (other["parameters"][0]["schema"], "types" in other["x-wsx"]) == ({}, False)
+
+
+@pytest.mark.asyncio
 async def test_a_route_that_comes_while_a_socket_is_open() -> None:
     class Bare(AsgiServer):
         @route()

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Genera
 from typing import TYPE_CHECKING, Any
 
 from genro_asgi.jsoncodec import dumps, loads
-from genro_asgi.server.json_schema import Schemas, Wanted
+from genro_asgi.server.json_schema import Schemas, Wanted, with_formats
 from genro_asgi.server.routes import ANY_METHOD, Endpoint
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class _Operation:
                 hint = self._hint(parameter)
                 wanted[f"{path}:{parameter.name}", "validation"] = _item(hint) if binder.body_stream else hint
         wanted[path, "serialization"] = _item(binder.hints.get("return", Any))
-        return wanted
+        return {key: with_formats(annotation, self.endpoint.types) for key, annotation in wanted.items()}
 
     def described(self, schemas: Schemas, server: "AsgiServer") -> dict[str, Any]:
         """The path item."""
@@ -214,12 +214,13 @@ class _Operation:
         errors = ["VALIDATION"] if self.parameters or self.in_path else []
         errors += ["UNAUTHENTICATED", "FORBIDDEN"] if endpoint.guarded else []
         errors += ["TOO_LARGE"] if endpoint.max_body is not None else []
-        return {
+        said: dict[str, Any] = {
             "stream": stream,
             "subscribe": endpoint.subscribe,
             "idempotent": bool(idempotent),
             "errors": [*errors, "INTERNAL", "DEADLINE"],
         }
+        return said if endpoint.types is None else {**said, "types": sorted(endpoint.types.own_suffixes)}
 
 
 #: Where a parameter comes from that is all of the body.

@@ -1,13 +1,16 @@
 """From annotations to JSON Schema, with the formats of TYTX."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, WithJsonSchema
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
-__all__ = ["Mode", "Schemas", "Wanted"]
+from genro_asgi.wsx.tytx.registry import TypeTable
+
+__all__ = ["Mode", "Schemas", "Wanted", "with_formats"]
 
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -34,6 +37,20 @@ class _TytxSchema(GenerateJsonSchema):
     def bytes_schema(self, schema: Any) -> dict[str, Any]:
         """Bytes, in base64."""
         return {"type": "string", "format": "byte"}
+
+
+def with_formats(annotation: Any, types: TypeTable | None) -> Any:
+    """An annotation in which the classes of a table are texts; the format of each is its suffix."""
+    if types is None:
+        return annotation
+    if isinstance(annotation, type) and annotation in types.by_class and types.owns(annotation):
+        format = types.by_class[annotation].suffix
+        return Annotated[str, WithJsonSchema({"type": "string", "format": format})]
+    origin, parts = get_origin(annotation), get_args(annotation)
+    changed = tuple(with_formats(part, types) for part in parts)
+    if origin is Literal or all(new is old for new, old in zip(changed, parts, strict=True)):
+        return annotation
+    return (Union if origin is UnionType else origin)[changed]
 
 
 class Schemas:

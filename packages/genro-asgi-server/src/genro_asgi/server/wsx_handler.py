@@ -72,6 +72,7 @@ class WsxHandler:
     def use_types(self, session: Session) -> None:
         """Let calls have the types of their routes; a hello is told of their suffixes."""
         session.read_by_call(self.types_of)
+        self.registry.types = self.table.other_types
         if self.table.suffixes:
             session.hello = {**self.hello, "types": sorted(self.table.suffixes)}
 

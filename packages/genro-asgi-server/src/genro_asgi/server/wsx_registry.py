@@ -8,6 +8,7 @@ from genro_asgi.datastructures.address import Address
 from genro_asgi.types import Scope
 from genro_asgi.websocket import WebSocket
 from genro_asgi.wsx.codec import encode_fields
+from genro_asgi.wsx.tytx.registry import DEFAULT_TYPES, TypeTable
 
 __all__ = ["BROADCAST_ID", "DIRECTED_ID", "WsxConnectionInfo", "WsxRegistry"]
 
@@ -46,6 +47,8 @@ class WsxRegistry:
     def __init__(self) -> None:
         self._by_id: dict[str, WsxConnectionInfo] = {}
         self._by_identity: dict[str, dict[str, WsxConnectionInfo]] = {}
+        #: What the values of messages to many may be.
+        self.types: TypeTable = DEFAULT_TYPES
 
     def register(
         self, connection_id: str, websocket: WebSocket, scope: Scope, auth: Mapping[str, Any] | None, push: Push
@@ -96,11 +99,17 @@ class WsxRegistry:
         Nobody is waited for: a client that is too slow to take what it has been sent already gets none of it.
         """
         without = {exclude} if isinstance(exclude, str) else set(exclude or ())
-        return _send(BROADCAST_ID, data, [info for key, info in self._by_id.items() if key not in without])
+        return self._send(BROADCAST_ID, data, [info for key, info in self._by_id.items() if key not in without])
 
     async def send_to(self, identity: str, data: Any) -> int:
         """Send `data` to all connections of an identity; how many took it."""
-        return _send(DIRECTED_ID, data, self.find_by_identity(identity))
+        return self._send(DIRECTED_ID, data, self.find_by_identity(identity))
+
+    def _send(self, id: str, data: Any, connections: list[WsxConnectionInfo]) -> int:
+        if not connections:
+            return 0
+        text = encode_fields({"id": id, "status": 200, "data": data}, types=self.types).decode()
+        return sum(info.push(text) for info in connections)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -110,10 +119,3 @@ class WsxRegistry:
 
     def __contains__(self, connection_id: object) -> bool:
         return connection_id in self._by_id
-
-
-def _send(id: str, data: Any, connections: list[WsxConnectionInfo]) -> int:
-    if not connections:
-        return 0
-    text = encode_fields({"id": id, "status": 200, "data": data}).decode()
-    return sum(info.push(text) for info in connections)
