@@ -50,7 +50,8 @@ def with_formats(annotation: Any, types: TypeTable | None) -> Any:
     changed = tuple(with_formats(part, types) for part in parts)
     if origin is Literal or all(new is old for new, old in zip(changed, parts, strict=True)):
         return annotation
-    return (Union if origin is UnionType else origin)[changed]
+    generic: Any = Union if origin is UnionType else origin
+    return generic[changed]
 
 
 class Schemas:
