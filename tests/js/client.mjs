@@ -8,7 +8,7 @@ let ahead = 0;
 performance.now = ((real) => () => real.call(performance) + ahead)(performance.now);
 Math.random = () => 0.5;
 
-const { Session, WsxClient, decode, encode } = await import(process.argv[2]);
+const { Session, WsxClient, connect, decode, encode, toTytx } = await import(process.argv[2]);
 
 async function settle() {
   for (let turn = 0; turn < 10; turn += 1) await new Promise(setImmediate);
@@ -335,6 +335,96 @@ const cases = {
     await said;
     assert.equal(net.sockets[2].calls.length, 1);
     able.close();
+  },
+
+  async "a stream that was refused unrun is asked for again, with new credentials or later"() {
+    const net = network();
+    let shown = 0;
+    const client = await connected(net, { auth: () => ({ token: `t${(shown += 1)}` }) });
+    const [socket] = net.sockets;
+    const got = [];
+    const read = (async () => { for await (const item of client.stream("/s", { a: 1 })) got.push(item); })();
+    const refuse = (fields) => socket.say({ id: socket.calls.findLast(({ path }) => path === "/s").id, ...fields });
+    await settle();
+    refuse({ status: 401, data: { code: "UNAUTHENTICATED", retry: true } });
+    await settle();
+    assert.deepEqual([socket.calls.at(-1).path, socket.calls.at(-1).data], ["/_wsx/auth", { token: "t2" }]);
+    socket.answer({ identity: "ada" }, { path: "/_wsx/auth" });
+    await settle();
+    refuse({ status: 503, data: { code: "OVERLOADED", retry: true } });
+    await settle();
+    await pass(1000);
+    refuse({ status: 200, seq: 0, stream: true, data: 7 });
+    await settle();
+    assert.deepEqual([got, socket.calls.map(({ path, query }) => query?.a ?? path)], [[7], [1, "/_wsx/auth", 1, 1]]);
+    // What has begun has run.
+    const failed = assert.rejects(read, { status: 503 });
+    refuse({ status: 503, data: { code: "OVERLOADED", retry: true } });
+    await failed;
+    const data = (async function* () { yield 1; })();
+    const once = assert.rejects(client.stream("/s", {}, { data }).next(), { status: 503 });
+    await settle();
+    refuse({ status: 503, data: { code: "OVERLOADED", retry: true } });
+    await once;
+    assert.equal(socket.calls.filter(({ path }) => path === "/s").length, 4);
+    client.close();
+  },
+
+  async "functions of the program that fail harm nothing else"() {
+    const net = network({ hello: { features: ["batch"] }, refuses: (count) => count === 2 });
+    const reported = [];
+    globalThis.reportError = (error) => reported.push(error.message);
+    const fail = (name) => () => { throw new Error(name); };
+    const client = await connected(net, {
+      onBroadcast: fail("broadcast"), onState: async (state) => fail(state)(), onError: fail("error"), backoff: 10,
+    });
+    const call = client.get("/x");
+    await settle();
+    const [{ id }] = net.sockets[0].calls;
+    // In one frame, one behind the other.
+    const parts = [{ id: "_broadcast", status: 200, data: 1 }, { id, status: 200, data: 2 }];
+    net.sockets[0].onmessage({ data: `WSX://${JSON.stringify(parts)}` });
+    assert.equal(await call, 2);
+    net.sockets[0].lose(1006);
+    for (let turn = 0; turn < 5; turn += 1) await pass(1000);
+    assert.deepEqual([client.state, net.sockets.length], ["open", 3]);
+    client.close();
+    await settle();
+    assert.deepEqual(reported, ["open", "broadcast", "connecting", "error", "open", "closed"]);
+    delete globalThis.reportError;
+  },
+
+  async "an address that is none is refused as any other thing is"() {
+    for (const url of ["", "foo bar", "/", "ftp://host", null, undefined]) {
+      const refused = connect(url, { WebSocket: network().WebSocket });
+      await assert.rejects(refused, { name: "TypeError", message: new RegExp(`^${url} is no address of a server; give ws:`) });
+    }
+  },
+
+  async "a server that is not there is named"() {
+    const net = network({ refuses: () => true });
+    await assert.rejects(connect("ws://127.0.0.1:1/x", { WebSocket: net.WebSocket }), {
+      code: "DISCONNECTED", message: "ws://127.0.0.1:1/x cannot be reached (1006); is the server there, and does it let us in?",
+    });
+  },
+
+  async "a time longer than can be told"() {
+    const net = network();
+    const client = await connected(net);
+    const call = client.get("/x", null, { timeout: 1e300 });
+    await settle();
+    assert.equal(net.sockets[0].calls[0].timeout, Number.MAX_SAFE_INTEGER);
+    net.sockets[0].answer(1, { path: "/x" });
+    assert.equal(await call, 1);
+    client.close();
+  },
+
+  async "bytes are bytes, however they are looked at"() {
+    const bytes = new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]);
+    const views = [bytes, bytes.buffer, new DataView(bytes.buffer, 2, 3), new Uint16Array(bytes.buffer, 2, 1), Buffer.from("hi")];
+    assert.deepEqual(views.map(toTytx), ["AQIDBAUGBwg=::RAW", "AQIDBAUGBwg=::RAW", "AwQF::RAW", "AwQ=::RAW", "aGk=::RAW"]);
+    assert.equal(encode({ id: "1", status: 200, data: { at: new DataView(bytes.buffer, 0, 1) } }),
+      'WSX://{"id":"1","status":200,"data":{"at":"AQ==::RAW"}}::JS');
   },
 
   async "credentials that ended are renewed for a topic, too, once each time"() {

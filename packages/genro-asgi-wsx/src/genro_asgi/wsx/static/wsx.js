@@ -32,6 +32,17 @@ export class WsxError extends Error {
 }
 
 const fault = (text, options) => new WsxError(text, options);
+
+/** Call what the program gave; that it fails is not our failure, and is shown as what nobody has caught is. */
+function tell(callback, ...values) {
+  const report = globalThis.reportError ?? console.error;
+  try {
+    Promise.resolve(callback?.(...values)).catch(report);
+  } catch (error) {
+    report(error);
+  }
+}
+
 // Errors may be anything: an AbortSignal brings what its owner gave it.
 const isLost = (error) => error?.code === "DISCONNECTED" || error?.code === "RESUME_LOST";
 const isUnrun = (error) => error?.retry === true;
@@ -292,7 +303,9 @@ function literalOf(value) {
   if (typeof value === "bigint") return [String(value), "L"];
   if (value instanceof Decimal || (bigClass() && value instanceof bigClass())) return [String(value), "N"];
   if (value instanceof ArrayBuffer) return [writeBytes(new Uint8Array(value)), "RAW"];
-  if (value instanceof Uint8Array) return [writeBytes(value), "RAW"];
+  if (ArrayBuffer.isView(value)) {
+    return [writeBytes(new Uint8Array(value.buffer, value.byteOffset, value.byteLength)), "RAW"];
+  }
   if (!(value instanceof Date)) return undefined;
   if (value instanceof TypedDate) return [value.toJSON(), value.type === "DH" ? "DHZ" : value.type];
   // As genro-tytx has it: midnight is a day, and what happened on 1970-01-01 a time of day.
@@ -819,7 +832,7 @@ export class Session {
     // No id of the peer looks like it, so that grants are clear; who keeps sessions counts on the number.
     const id = `c${(this.#count += 1)}`;
     const chunks = data?.[Symbol.asyncIterator] ? data : null;
-    const ms = Number.isFinite(timeout) ? Math.max(1, Math.ceil(timeout)) : undefined;
+    const ms = Number.isFinite(timeout) ? Math.min(Math.max(1, Math.ceil(timeout)), Number.MAX_SAFE_INTEGER) : undefined;
     const stream = chunks ? true : undefined;
     const frame = this.#encode(
       { id, method, path, credit, headers, cookies, query, data: chunks ? undefined : data, timeout: ms, stream },
@@ -957,7 +970,7 @@ export class Session {
 
   #answered({ id, status, headers = {}, cookies = {}, data, stream, seq }) {
     const call = this.#calls.get(id);
-    if (id?.startsWith("_")) this.#onBroadcast(data, { directed: id === "_directed" }); // nobody asked for it
+    if (id?.startsWith("_")) tell(this.#onBroadcast, data, { directed: id === "_directed" }); // nobody asked for it
     // Nobody waits for it, or it only says that there is more to come, or it has been here before.
     if (!call || (stream && seq === undefined && data === undefined) || seq < call.seq) return;
     if (seq > call.seq) {
@@ -1094,8 +1107,16 @@ export class Session {
 const now = () => performance.now();
 
 function socketUrl(url) {
-  const full = new URL(url, globalThis.location?.href);
-  full.protocol = full.protocol.replace(/^http/, "ws");
+  let full;
+  try {
+    full = new URL(url, globalThis.location?.href);
+  } catch {
+    full = {};
+  }
+  full.protocol = full.protocol?.replace(/^http/, "ws");
+  if (!/^wss?:$/.test(full.protocol)) {
+    throw new TypeError(`${url} is no address of a server; give ws://host:port, or in a page a path such as "/".`);
+  }
   full.hash = "";
   return full.href;
 }
@@ -1129,7 +1150,11 @@ class Link {
     const gone = deferred();
     const opened = deferred();
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => opened.resolve();
+    let began = false;
+    socket.onopen = () => {
+      began = true;
+      opened.resolve();
+    };
     socket.onclose = ({ code, reason }) => this.drop(code, reason);
     socket.onerror = () => {}; // a close follows
     socket.onmessage = ({ data }) => {
@@ -1151,7 +1176,9 @@ class Link {
       this.#flush();
       socket.onclose = socket.onmessage = null;
       socket.close();
-      const text = `The connection was lost (${code}${reason && ` ${reason}`}).`;
+      const end = `(${code}${reason && ` ${reason}`})`;
+      const text = began ? `The connection was lost ${end}.`
+        : `${socket.url} cannot be reached ${end}; is the server there, and does it let us in?`;
       const why = fault(text, { ...DISCONNECTED, details: { code, reason } });
       // Who closes it does not keep the session.
       if (code === 1006 || code === 1011) session.suspend(why);
@@ -1348,23 +1375,29 @@ export class WsxClient {
   async request(method, path, options = {}) {
     const { timeout = this.#options.timeout, signal, data } = options;
     const until = now() + timeout;
-    for (let attempt = 1, renewed = false; ; attempt += 1) {
+    for (const tries = { count: 0, renewed: path === "/_wsx/auth" }; ; ) {
       const session = await this.#current(until, signal);
       try {
         return await session.request(method, path, { ...options, timeout: until - now() }).response;
       } catch (error) {
         if (data?.[Symbol.asyncIterator]) throw error;
-        if (isExpired(error) && path !== "/_wsx/auth") {
-          if (renewed || !(await this.#renew())) throw error;
-          renewed = true;
-          continue;
-        }
-        const again = isUnrun(error) || (isLost(error) && method === "GET");
-        const pause = this.#jitter(attempt);
-        if (!again || attempt > this.#options.retries || now() + pause > until) throw error;
-        await sleep(pause, signal);
+        await this.#again(error, tries, { until, signal, twice: method === "GET" });
       }
     }
+  }
+
+  /** Wait until a call that ended so may be made again; its error where it may not. */
+  async #again(error, tries, { until, signal, twice = false }) {
+    if (isExpired(error)) {
+      if (tries.renewed || !(await this.#renew())) throw error;
+      tries.renewed = true;
+      return;
+    }
+    tries.count += 1;
+    const pause = this.#jitter(tries.count);
+    const may = isUnrun(error) || (twice && isLost(error));
+    if (!may || tries.count > this.#options.retries || now() + pause > until) throw error;
+    await sleep(pause, signal);
   }
 
   /** Show the credentials there are by now, where a function gives them; whether they were accepted. */
@@ -1383,10 +1416,22 @@ export class WsxClient {
 
   /** The items of a streamed answer; async-iterable `data` makes it bidirectional. `credit` is how many may wait. */
   async *stream(path, query, { method, data, credit = WINDOW, timeout, signal, headers, types } = {}) {
-    const session = await this.#current(now() + (timeout ?? this.#options.timeout), signal);
+    const until = now() + (timeout ?? this.#options.timeout);
     const options = { query, data, credit, timeout, signal, headers, types };
-    const call = session.request(method ?? (data === undefined ? "GET" : "POST"), path, options);
-    for await (const item of call.items) yield item.data;
+    for (let begun = Boolean(data?.[Symbol.asyncIterator]), tries = { count: 0, renewed: false }; ; ) {
+      const session = await this.#current(until, signal);
+      const call = session.request(method ?? (data === undefined ? "GET" : "POST"), path, options);
+      try {
+        for await (const item of call.items) {
+          begun = true;
+          yield item.data;
+        }
+        return;
+      } catch (error) {
+        if (begun) throw error;
+        await this.#again(error, tries, { until, signal });
+      }
+    }
   }
 
   /**
@@ -1494,7 +1539,7 @@ export class WsxClient {
       } catch (error) {
         link = null;
         if (error.status === 401 || error.status === 403) throw error;
-        this.#options.onError?.(error);
+        tell(this.#options.onError, error);
       }
     }
   }
@@ -1506,10 +1551,10 @@ export class WsxClient {
       if (this.#session !== link.session) return;
       this.#session = null;
       this.#ready = deferred();
-      if (!this.#over) this.#options.onState?.("connecting");
+      if (!this.#over) tell(this.#options.onState, "connecting");
     };
     this.#ready.resolve();
-    this.#options.onState?.("open");
+    tell(this.#options.onState, "open");
     const why = await Promise.race([link.gone, link.session.goaway]);
     link.session.onleave(); // it may have been lost before all this
     return why;
@@ -1560,7 +1605,7 @@ export class WsxClient {
     }
     this.#last?.end(this.#over);
     this.#done.resolve(error);
-    this.#options.onState?.("closed");
+    tell(this.#options.onState, "closed");
   }
 }
 
@@ -1573,6 +1618,6 @@ export class WsxClient {
  * `onBroadcast(data)` for what the server says to everybody or to this identity, `onState(state)`, `onError(error)` of
  * a connection that cannot be opened.
  */
-export function connect(url, options) {
+export async function connect(url, options) {
   return new WsxClient(url, options).connect();
 }
