@@ -1,10 +1,14 @@
 """The WSX connections of a server: found by identity, and told things without having asked."""
 
+import asyncio
+import logging
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from genro_asgi.datastructures.address import Address
+from genro_asgi.limits import Limits
 from genro_asgi.types import Scope
 from genro_asgi.websocket import WebSocket
 from genro_asgi.wsx.codec import encode_fields
@@ -18,6 +22,45 @@ BROADCAST_ID, DIRECTED_ID = "_broadcast", "_directed"
 #: Hands a text to a connection without waiting; False when it cannot be taken.
 Push = Callable[[str], bool]
 
+logger = logging.getLogger("genro_asgi")
+
+
+class SocketPush:
+    """Hands texts to a socket by a task of its own; up to a limit they wait there for a client that is slow."""
+
+    __slots__ = ("_lost", "_most", "_size", "_socket", "_task", "_waiting")
+
+    def __init__(self, socket: WebSocket, most: int = Limits().ws_queue) -> None:
+        self._socket = socket
+        self._most = most
+        self._waiting: deque[str] = deque()
+        self._size = 0
+        self._task: asyncio.Task[None] | None = None
+        self._lost = False
+
+    def __call__(self, text: str) -> bool:
+        """Take a text; False when the socket is gone, or too much waits for it."""
+        if self._lost or self._size + len(text) > self._most:
+            return False
+        self._waiting.append(text)
+        self._size += len(text)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._write())
+        return True
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                text = self._waiting.popleft()
+                await self._socket.send_text(text)
+                self._size -= len(text)
+        except Exception:
+            self._lost = True
+            self._waiting.clear()
+            logger.debug("A registered WebSocket could not be written to.", exc_info=True)
+        finally:
+            self._task = None
+
 
 @dataclass(slots=True, eq=False)
 class WsxConnectionInfo:
@@ -28,6 +71,17 @@ class WsxConnectionInfo:
     scope: Scope
     auth: Mapping[str, Any] | None
     push: Push
+
+    def __init__(
+        self,
+        connection_id: str,
+        websocket: WebSocket,
+        scope: Scope,
+        auth: Mapping[str, Any] | None = None,
+        push: Push | None = None,
+    ) -> None:
+        self.connection_id, self.websocket, self.scope, self.auth = connection_id, websocket, scope, auth
+        self.push = SocketPush(websocket) if push is None else push
 
     @property
     def identity(self) -> str | None:
@@ -51,9 +105,19 @@ class WsxRegistry:
         self.types: TypeTable = DEFAULT_TYPES
 
     def register(
-        self, connection_id: str, websocket: WebSocket, scope: Scope, auth: Mapping[str, Any] | None, push: Push
+        self,
+        connection_id: str,
+        websocket: WebSocket,
+        scope: Scope,
+        auth: Mapping[str, Any] | None = None,
+        push: Push | None = None,
     ) -> WsxConnectionInfo:
-        """List a connection; `push` hands a text to it without waiting."""
+        """List a connection, in the place of another of this id.
+
+        `push` hands a text to it without waiting. Without one it is sent by `websocket.send_text`: so the socket of a
+        raw route can be listed, too.
+        """
+        self.unregister(connection_id)
         info = WsxConnectionInfo(connection_id, websocket, scope, auth, push)
         self._by_id[connection_id] = info
         self._index(info)
@@ -99,17 +163,19 @@ class WsxRegistry:
         Nobody is waited for: a client that is too slow to take what it has been sent already gets none of it.
         """
         without = {exclude} if isinstance(exclude, str) else set(exclude or ())
-        return self._send(BROADCAST_ID, data, [info for key, info in self._by_id.items() if key not in without])
+        return await self._send(BROADCAST_ID, data, [info for key, info in self._by_id.items() if key not in without])
 
     async def send_to(self, identity: str, data: Any) -> int:
         """Send `data` to all connections of an identity; how many took it."""
-        return self._send(DIRECTED_ID, data, self.find_by_identity(identity))
+        return await self._send(DIRECTED_ID, data, self.find_by_identity(identity))
 
-    def _send(self, id: str, data: Any, connections: list[WsxConnectionInfo]) -> int:
+    async def _send(self, id: str, data: Any, connections: list[WsxConnectionInfo]) -> int:
         if not connections:
             return 0
         text = encode_fields({"id": id, "status": 200, "data": data}, types=self.types).decode()
-        return sum(info.push(text) for info in connections)
+        taken = sum(info.push(text) for info in connections)
+        await asyncio.sleep(0)  # sockets that take it at once have it then
+        return taken
 
     def __len__(self) -> int:
         return len(self._by_id)
