@@ -8,18 +8,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
 APP = """
+import asyncio
 import os
+from pathlib import Path
 
 from genro_asgi import AsgiApplication, route
 
 
 class Application(AsgiApplication):
+    @route(methods="GET")
+    async def wait(self):
+        (Path(__file__).parent / "begun").touch()
+        await asyncio.sleep(60)
+
     @route(inline=True)
     def pid(self):
         return [os.getpid(), {text!r}]
@@ -112,6 +120,27 @@ def test_workers_answer_side_by_side_and_end_together(site: Path) -> None:
     assert code == 0, server.log.read_text()
     assert gone(first)
     assert gone(second)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("options", [("--workers", "2"), ("--reload",)], ids=" ".join)
+def test_who_is_still_answered_when_the_grace_is_over_is_told_so(site: Path, options: tuple[str, ...]) -> None:
+    (site / "config.yaml").write_text("apps: {site: site_app}\nserver: {timeout_graceful: 0.5}\n")
+    server = Supervised(site, *options)
+    try:
+        server.until(lambda answer: True)
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(httpx.get, server.url + "/site/wait", timeout=30)
+            while not (site / "begun").exists():
+                assert not waiting.done(), waiting.result().text
+                time.sleep(0.01)
+            server.process.send_signal(signal.SIGTERM)
+            answer = waiting.result()
+    finally:
+        code = server.stop()
+    log = server.log.read_text()
+    assert (code, answer.status_code) == (0, 503), log
+    assert "Traceback" not in log
 
 
 @pytest.mark.timeout(120)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.supervisors import ChangeReload, Multiprocess
+from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
 from genro_asgi.exceptions import ConfigError
 from genro_asgi.middleware.logging import LoggingMiddleware
@@ -62,6 +62,16 @@ class GenroUvicorn(uvicorn.Server):
             await asyncio.sleep(0.05)
 
 
+class _Worker(multiprocess.Process):
+    """uvicorn's worker process, with our server in it."""
+
+    @property
+    def server(self) -> uvicorn.Server:
+        if self._server is None:
+            self._server = GenroUvicorn(self.config)
+        return self._server
+
+
 def run(server: "AsgiServer", host: str | None, port: int | None, **options: Any) -> None:
     """Serve until a signal comes. ConfigError for an address that cannot be bound."""
     in_worker_process()
@@ -82,6 +92,7 @@ def run(server: "AsgiServer", host: str | None, port: int | None, **options: Any
         if config.should_reload:
             ChangeReload(config, target=uvicorn_server.run, sockets=[sock]).run()
         else:
+            multiprocess.Process = _Worker  # type: ignore[misc]  # uvicorn asks nobody what a worker runs
             Multiprocess(config, sockets=[sock]).run()
     finally:
         sock.close()
