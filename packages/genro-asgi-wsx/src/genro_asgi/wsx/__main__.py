@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (WsxCallError, WsxError, TytxError, ValueError, OSError, ImportError) as error:
-        print(error, file=sys.stderr)
+        print((error.strerror if isinstance(error, OSError) else None) or error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
