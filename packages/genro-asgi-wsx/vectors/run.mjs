@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { Decimal, Session, WsxError, date, datetime, decode, encode, fromTytx, time, toTytx }
   from "../src/genro_asgi/wsx/static/wsx.js";
 
-const FILES = ["values.json", "encode.json", "decode.json", "refuse.json", "session.json"];
+const FILES = ["values.json", "encode.json", "decode.json", "refuse.json", "session.json", "connections.json"];
 
 class Skip extends Error {}
 
@@ -92,7 +92,14 @@ const RUN = {
     }
   },
 
-  "session.json": (vector) => new Peer().run(vector.steps),
+  "session.json": ({ steps }) => new Peer().run([{ attach: true }, ...steps]),
+
+  async "connections.json"({ role, steps }) {
+    if (role !== "client") throw new Skip("this is a client");
+    const peer = new Peer();
+    await peer.run(steps);
+    assert.deepEqual(peer.unsaid, [], "more went out");
+  },
 };
 
 // -- sessions: frames in, frames out, and a clock that is turned by hand
@@ -153,10 +160,10 @@ async function* each(items) {
 }
 
 class Peer {
-  #frames = [];
   #names = {};
   #calls = {};
-  #session = new Session({ send: (frame) => this.#frames.push(frame), handlers: new Map(Object.entries(ROUTES)) });
+  #links = {};
+  #link = null;
 
   async run(steps) {
     for (const [at, step] of steps.entries()) {
@@ -171,7 +178,10 @@ class Peer {
   }
 
   async #step(step) {
-    if ("in" in step) this.#session.receive(encode(this.#named(step.in), { typed: false }));
+    if ("on" in step) this.#link = this.#links[step.on];
+    if ("attach" in step) this.#attach();
+    else if ("connect" in step) this.#connect(step.connect);
+    else if ("in" in step) this.#session.receive(encode(this.#named(step.in), { typed: false }));
     else if ("features" in step) this.#session.features = step.features;
     else if ("in_batch" in step) this.#batch(step.in_batch);
     else if ("in_text" in step) this.#session.receive(step.in_text);
@@ -179,11 +189,43 @@ class Peer {
     else if ("after" in step) await pass(step.after);
     else if ("call" in step) this.#call(step);
     else if ("take" in step) await this.#take(step);
-    else if ("items" in step) same(this.#calls[step.items].taken, valueOf(step.are));
+    else if ("items" in step) same(this.#calls[step.items].taken, valueOf(this.#named(step.are)));
     else if ("result" in step) await this.#ended(step);
     else if ("cancel" in step) this.#calls[step.cancel].cancel();
-    else if ("lost" in step) this.#session.end(new WsxError("gone", { status: 503, code: "DISCONNECTED" }));
+    else if ("lost" in step) this.#lose(1006);
+    else if ("close" in step) this.#lose(step.close);
     else throw new Error("this step is unknown");
+  }
+
+  /** What went out and no step has spoken of. */
+  get unsaid() {
+    return Object.values(this.#links).flatMap(({ frames }) => frames);
+  }
+
+  get #session() {
+    return this.#link.session;
+  }
+
+  /** A connection; the session of one that was lost goes on over it. */
+  #attach() {
+    const last = this.#link?.session;
+    const link = { frames: [], send: (frame) => link.frames.push(frame) };
+    if (last?.suspended) last.attach(link);
+    link.session = last?.suspended ? last : new Session({ ...link, handlers: new Map(Object.entries(ROUTES)) });
+    this.#link = link;
+  }
+
+  #connect(name) {
+    this.#attach();
+    this.#links[name] = this.#link;
+    this.#session.hello().catch(() => {}); // it may be lost before there is an answer
+  }
+
+  #lose(code) {
+    const gone = new WsxError("gone", { status: 503, code: "DISCONNECTED" });
+    this.#link.send = () => {};
+    if (code === 1006 || code === 1011) this.#session.suspend(gone);
+    else this.#session.end(gone);
   }
 
   #batch(messages) {
@@ -198,14 +240,14 @@ class Peer {
   }
 
   #sent(expected) {
-    const frames = this.#frames.splice(0).map((frame) => decode(frame).fields);
+    const frames = this.#link.frames.splice(0).map((frame) => decode(frame).fields);
     assert.equal(frames.length, expected.length, `${JSON.stringify(frames)} went out`);
-    for (const [at, fields] of this.#named(expected).entries()) match(frames[at], valueOf(fields), "");
+    for (const [at, fields] of this.#named(expected).entries()) match(frames[at], valueOf(fields), "", this.#names);
   }
 
-  #call({ call: name, method, path, query, data, timeout, credit, chunks }) {
+  #call({ call: name, method, path, query, headers, data, timeout, credit, chunks }) {
     const source = chunks ? each(chunks) : data;
-    const call = this.#session.request(method, path, { query, data: source, timeout, credit });
+    const call = this.#session.request(method, path, { query, headers, data: source, timeout, credit });
     this.#names[name] = call.id;
     this.#calls[name] = { ...call, taken: [] };
     this.#calls[name].answer = call.response.then((data) => ({ data }), (error) => ({ error }));
@@ -229,11 +271,31 @@ class Peer {
   }
 }
 
+/** What a step may say of a value instead of the value itself. */
+const MATCHERS = {
+  $as: (came, name, pointer, names) => {
+    assert.equal(typeof came, "string", pointer);
+    names[name] = came;
+  },
+  $new: (came, name, pointer, names) => {
+    assert(!Object.values(names).includes(came), `${pointer}: ${came} has a name already`);
+    MATCHERS.$as(came, name, pointer, names);
+  },
+  $is: (came, value, pointer) => assert.deepEqual(plainly(came), plainly(value), pointer),
+  $has: (came, values, pointer) => assert(values.every((value) => came.includes(value)), `${pointer}: ${came}`),
+  $absent: (came, _, pointer) => assert.equal(came, undefined, pointer),
+};
+
 /** Whether what came holds all that is expected. */
-function match(came, expected, pointer) {
+function match(came, expected, pointer, names = {}) {
   if (expected === "*") return;
   if (expected !== null && typeof expected === "object" && Object.getPrototypeOf(expected) === Object.prototype) {
-    for (const [name, value] of Object.entries(expected)) match(came?.[name], value, `${pointer}/${name}`);
+    const [[how, of] = [], ...others] = Object.entries(expected);
+    if (!others.length && Object.hasOwn(MATCHERS, how)) {
+      MATCHERS[how](came, of, pointer, names);
+      return;
+    }
+    for (const [name, value] of Object.entries(expected)) match(came?.[name], value, `${pointer}/${name}`, names);
   } else {
     assert.deepEqual(plainly(came), plainly(expected), pointer);
   }
