@@ -8,7 +8,7 @@ from genro_asgi.limits import Limits
 from genro_asgi.wsx.call_types import CallTypes, typed_form
 from genro_asgi.wsx.envelope import check_envelope, is_plain, readable_id
 from genro_asgi.wsx.errors import TytxError, WsxError
-from genro_asgi.wsx.kinds import BINARY, TEXT, UNPREFIXED, Form
+from genro_asgi.wsx.kinds import BINARY, TEXT, TYPED_TEXT, UNPREFIXED, Form
 from genro_asgi.wsx.tytx.codec import decode
 from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, TypeTable
 from genro_asgi.wsx.tytx.tree import hydrate
@@ -34,7 +34,9 @@ VERSION = 1
 TYPED_FIELDS = ("query", "data", "cookies")
 DEFAULT_LIMITS = Limits()
 
-_FORMS = {(typed, prefixed): Form("json", typed, prefixed) for typed in (True, False) for prefixed in (True, False)}
+_TYPED_UNPREFIXED = Form(typed=True, prefixed=False)
+# By whether a text is marked as typed, and whether it has the prefix.
+_FORMS = {(True, True): TYPED_TEXT, (True, False): _TYPED_UNPREFIXED, (False, True): TEXT, (False, False): UNPREFIXED}
 # MessagePack tells a map and an array in its first byte: the short form, 16 bits of length, 32 bits.
 _MSGPACK_MAPS = frozenset(bytes([byte]) for byte in (*range(0x80, 0x90), 0xDE, 0xDF))
 _MSGPACK_ARRAYS = frozenset(bytes([byte]) for byte in (*range(0x90, 0xA0), 0xDC, 0xDD))
@@ -189,18 +191,21 @@ def is_batch(data: str | bytes) -> bool:
 def _checked(
     fields: dict[str, Any], form: Form, body: bytes, limits: Limits, types: TypeTable | CallTypes, legacy: bool
 ) -> tuple[dict[str, Any], Form]:
-    if form is BINARY and type(types) is CallTypes:
-        form = _read_rest(fields, body, types)
-    check_envelope(fields, limits)
     if form.transport == "json":
+        check_envelope(fields, limits)
         form = _as_typed(fields, form, body, limits, types)
+    else:
+        if type(types) is CallTypes:
+            form = _read_rest(fields, body, types)
+        check_envelope(fields, limits)
     return fields, _read_legacy(fields, form, types, limits) if legacy else form
 
 
 def _as_typed(fields: dict[str, Any], form: Form, body: bytes, limits: Limits, types: TypeTable | CallTypes) -> Form:
     if not _is_typed(fields, form):
         return form
-    form = _FORMS[True, form.prefixed]
+    if form is not TYPED_TEXT:
+        form = _FORMS[True, form.prefixed]
     if type(types) is CallTypes:
         types, own = types.of(fields)
         form = typed_form(form, own)
