@@ -42,7 +42,7 @@ _SHORT_TIME = re.compile(rb'"[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{5}"')
 _DIGITS = bytes(48 if code in b"0123456789" else 32 for code in range(256))
 _SIGNS_TOO = bytes(48 if code in b"0123456789-" else 32 for code in range(256))
 _RUN = b"0" * 20
-_FOURTH = slice(None, None, 4)
+_SIXTH, _FOURTH = slice(None, None, 6), slice(None, None, 4)
 
 # Strings are stepped over whole; what is left of the long integers is neither fraction nor exponent.
 _INTEGERS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|(?<![0-9.eE+\-])(-?[0-9]{19,}+)(?![.eE])', re.DOTALL)
@@ -73,27 +73,29 @@ def quick_loads(body: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         raise _refusal(error, MAX_DEPTH) from None
     # orjson makes a float of an integer beyond 64 bits. Such a one has 19 digits in a row at least, which a sample of
-    # every fourth byte hits four times: ids do so now and then, and times, prices and other numbers seldom.
+    # every sixth byte hits three times: at 1 KB this look is a sixth of the parsing.
     # rpartition() is the cheapest way to ask whether something is in bytes: the others look at more arguments, and
     # not every build of Python goes forward as fast as backward.
-    sample = body[_FOURTH].translate(_DIGITS)
-    before, found, _ = sample.rpartition(b"0000")
-    if found:
-        _check_sample(body, sample, len(before))
+    if body[_SIXTH].translate(_DIGITS).rpartition(b"000")[1]:
+        _check_sample(body)
     return value
 
 
-def _check_sample(data: bytes, sample: bytes, at: int) -> None:
+def _check_sample(data: bytes) -> None:
+    # Of every fourth byte it hits four, which ids do now and then and times, with what separates their digits, never.
+    sample = data[_FOURTH].translate(_DIGITS)
+    at = sample.rfind(b"0000")
     # Between the hits of such a number there are digits only, which settles what only looks like one. In a small text,
     # and where there are many of those, looking at everything is cheaper than at each.
     for _ in range(len(data) // 2048):
+        if at < 0:
+            return
         first = at * 4
         if data[first + 1 : first + 12].isdigit() and _is_run(data[max(first - 4, 0) : first + 20]):
             break
         at = sample.rfind(b"0000", 0, at + 3)
-        if at < 0:
-            return
-    _check_integers(data)
+    if at >= 0:
+        _check_integers(data)
 
 
 def _check_integers(data: bytes) -> None:
