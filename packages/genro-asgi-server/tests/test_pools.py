@@ -189,13 +189,26 @@ async def test_the_environment_bypasses_the_pools(monkeypatch: pytest.MonkeyPatc
         async def index(self) -> Any:
             return [await self.executor("own").run(os.getpid), threading.current_thread() is threading.main_thread()]
 
+        @route()
+        def threaded(self) -> Any:
+            return [threading.current_thread() is threading.main_thread()]
+
     server = Inline()
     async with AsyncClient(server) as client:
         assert (await client.get("/")).json() == [os.getpid(), True]
+        assert (await client.get("/threaded")).json() == [False]
     own = server.pools.registry.get("own")
     assert own is not None
     metrics = own.metrics()
     assert (metrics["kind"], metrics["mode"], metrics["completed"]) == ("process", "bypass", 1)
+
+
+@pytest.mark.asyncio
+async def test_the_configuration_bypasses_a_pool() -> None:
+    server = AsgiServer(executors={"own": {"bypass": True}, "other": {"kind": "thread"}})
+    assert await server.executor("own").run(os.getpid) == os.getpid()
+    assert [server.executor(name).mode for name in ("own", "other")] == ["bypass", "thread"]
+    await server.pools.shutdown()
 
 
 def test_applications_reach_the_pools_through_their_binder() -> None:

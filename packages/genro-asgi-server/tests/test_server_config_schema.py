@@ -172,6 +172,11 @@ def test_what_each_section_takes(section: str, value: Any, expected: Any) -> Non
         ),
         (
             "executors",
+            {"files": {"bypass": True}},
+            "executors.files.bypass: the files pool is there to keep the loop free; leave it out.",
+        ),
+        (
+            "executors",
             {"files": {"max_tasks_per_worker": 9}},
             "executors.files.max_tasks_per_worker: threads cannot be replaced; leave it out, or write kind: process.",
         ),

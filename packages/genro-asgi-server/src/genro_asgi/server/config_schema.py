@@ -151,6 +151,7 @@ _POOL_FIELDS: dict[str, Check] = {
     "on_overload": choice("raise", "wait"),
     "timeout": number(0.001, "seconds"),
     "initializer": text,
+    "bypass": switch,
     "on_cancel": choice("finish", "kill"),
     "max_tasks_per_worker": integer(1),
     "max_rss_per_worker": integer(1),
@@ -169,6 +170,8 @@ def _executors(where: Where, value: Any) -> dict[str, dict[str, Any]]:
         builtin = BUILTIN_POOLS.get(name)
         if builtin and pool.get("kind", "thread") != "thread":
             raise where.at(name).at("kind").wrong(f"the {name} pool is made of threads; name another pool")
+        if builtin and pool.get("bypass"):
+            raise where.at(name).at("bypass").wrong(f"the {name} pool is there to keep the loop free; leave it out")
         found[name] = {**(builtin or {"kind": "process"}), **pool}
         for key in _OF_PROCESSES:
             if pool.get(key) is not None and found[name]["kind"] != "process":

@@ -34,6 +34,7 @@ class ServerPools:
             options["initializer"] = self._initializer(f"executors.{name}.initializer", options["initializer"])
         pool = self.registry.get_or_create(name, kind="thread", **options)
         assert isinstance(pool, ThreadExecutor)
+        pool.bypass = False  # the environment asks it of the functions of applications: no handler may block the loop
         return pool
 
     def _configured(self, name: str) -> dict[str, Any]:
