@@ -711,8 +711,8 @@ async def test_calls_made_for_a_call_belong_to_its_trace() -> None:
             await wsx.post("/place", headers={"x-kind": "mine", "traceparent": "mine"})
             async with aclosing(wsx.stream("/place")) as items:
                 assert [item async for item in items] == []
-            await wsx.event("/place")
-            async with aclosing(wsx.subscribe("/news")) as events:
+            await wsx.event("/place", headers={"x-kind": "mine"})
+            async with aclosing(wsx.subscribe("/news", headers={"x-kind": "mine"})) as events:
                 taken = asyncio.ensure_future(anext(events))
                 await made.waiting.wait()
                 taken.cancel()
@@ -738,8 +738,8 @@ async def test_calls_made_for_a_call_belong_to_its_trace() -> None:
             "baggage": "user=ann;seen",
         }
         own = {"baggage": "user=ann;seen", "x-kind": "mine", "traceparent": "mine"}
-        assert seen == [{}, carried, own, carried, carried]
-        assert made.topics_seen == [carried]
+        assert seen == [{}, carried, own, carried, carried | {"x-kind": "mine"}]
+        assert made.topics_seen == [carried | {"x-kind": "mine"}]
         assert places[1:] == [None]
 
 

@@ -384,6 +384,7 @@ class Client:
         topic: str,
         filter: Any = None,
         *,
+        headers: Mapping[str, str] | None = None,
         window: int = WINDOW,
         resubscribe: bool = True,
         types: TypeTable | None = None,
@@ -396,7 +397,7 @@ class Client:
         ends: list[WsxCallError] = []
         while True:
             connection = await self._usable(None)
-            outgoing = connection.call("SUBSCRIBE", topic, filter, headers=hand_on(), credit=window, types=types)
+            outgoing = connection.call("SUBSCRIBE", topic, filter, headers=hand_on(headers), credit=window, types=types)
             try:
                 async with aclosing(await_items(outgoing)) as events:
                     async for event in events:
@@ -412,9 +413,11 @@ class Client:
                     raise
                 connection.leaving.set()
 
-    async def event(self, path: str, data: Any = None, method: str = "POST") -> None:
+    async def event(
+        self, path: str, data: Any = None, method: str = "POST", *, headers: Mapping[str, str] | None = None
+    ) -> None:
         """Send a message that is not answered."""
-        (await self._usable(self.timeout)).session.event(method, path, data, headers=hand_on())
+        (await self._usable(self.timeout)).session.event(method, path, data, headers=hand_on(headers))
 
     async def authenticate(self, auth: Auth) -> None:
         """Renew the credentials of the open connection, and of those that follow."""

@@ -127,9 +127,9 @@ class SyncClient:
         """The data of the answer to a DELETE."""
         return self.call("DELETE", path, query=query, **options)
 
-    def event(self, path: str, data: Any = None, method: str = "POST") -> None:
+    def event(self, path: str, data: Any = None, method: str = "POST", **options: Any) -> None:
         """Send a message that is not answered."""
-        self._wait(self._client.event(path, data, method))
+        self._wait(self._client.event(path, data, method, **options))
 
     def schema(self) -> dict[str, Any]:
         """The server's OpenAPI document; see Client.schema."""
