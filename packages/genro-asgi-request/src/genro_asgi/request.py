@@ -907,7 +907,7 @@ class MsgRequest(BaseRequest):
 
     @property
     def given_id(self) -> str | None:
-        """What the client itself calls the call: its x-request-id if that is fit, else the id of the message, escaped."""
+        """What the client itself calls it: its x-request-id if that is fit, else the id of the message, escaped."""
         own: str | None = self._parsed.id
         return super().given_id or (own if own is None or valid_request_id(own) else ascii(own)[1:-1])
 
