@@ -577,6 +577,7 @@ async def test_the_signals_of_a_shutdown_do_not_end_a_worker(processes: Make) ->
 SCRIPT = """
 import asyncio, os, signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a terminal that was left may have it ignored
+{more}
 sys.path.insert(0, {jobs!r})
 import offload_jobs as jobs
 from genro_asgi.executors import LocalExecutor
@@ -599,11 +600,21 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not LINUX, reason="SIGIO from a pipe is a thing of Linux")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP])
-def test_no_signal_leaves_an_orphan(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "more"),
+    [
+        (signal.SIGTERM, ""),
+        (signal.SIGINT, ""),
+        (signal.SIGKILL, ""),
+        (signal.SIGHUP, ""),
+        (signal.SIGKILL, "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())"),
+        (signal.SIGKILL, "signal.signal(signal.SIGIO, signal.SIG_IGN)"),
+    ],
+)
+def test_no_signal_leaves_an_orphan(tmp_path: Path, number: signal.Signals, more: str) -> None:
     """Whatever ends the main process ends its workers, one of which never lets go of the GIL, and what they started."""
     script = tmp_path / "main.py"
-    script.write_text(SCRIPT.format(jobs=str(Path(jobs.__file__).parent)))
+    script.write_text(SCRIPT.format(jobs=str(Path(jobs.__file__).parent), more=more))
     with subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as main:

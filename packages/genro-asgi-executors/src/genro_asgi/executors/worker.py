@@ -58,6 +58,7 @@ def die_with_parent(lifeline: int) -> None:  # pragma: no cover - only ever in a
     """
     import fcntl  # not everywhere, and this module is read where no worker runs
 
+    signal.signal(signal.SIGIO, signal.SIG_DFL)  # who ignores it hands that on
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([lifeline], [], [], 0)[0]:
