@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from genro_asgi.wsx.kinds import BINARY, TYPED_TEXT, Form
 from genro_asgi.wsx.session import Session
-from genro_asgi.wsx.tytx import BUILTIN_TYPES, DEFAULT_TYPES, TypeTable, TytxError, decode, encode
+from genro_asgi.wsx.tytx import BUILTIN_TYPES, TypeTable, TytxError, decode, encode
 
 
 class Point:
@@ -43,17 +43,17 @@ class Point:
 
 POINTS = TypeTable()
 POINTS.register_class(Point)
-OTHERS = DEFAULT_TYPES.escaping(POINTS.own_suffixes)
 
 
-def of_path(path: str) -> tuple[TypeTable, TypeTable]:
-    return (POINTS, POINTS) if path.startswith("/points") else (BUILTIN_TYPES, OTHERS)
+def of_path(path: str) -> TypeTable | None:
+    return POINTS if path.strip("/").startswith("points") else None
 
 
 @pytest.fixture
 def server() -> Session:
     session = Session("server")
     session.read_by_call(of_path)
+    session.escape(POINTS.own_suffixes)
     return session
 
 
@@ -136,7 +136,7 @@ def test_the_legacy_form(server: Session) -> None:
 def test_qs_is_a_matter_of_the_table(server: Session) -> None:
     table = POINTS.copy()
     table.allow_qs()
-    server.read_by_call(lambda path: (table, table))
+    server.read_by_call(lambda path: table)
     frame = '{"id":"1","method":"POST","path":"/x","data":["a=1::L&b=1,2::PT::QS"]}::JS'
     assert received(server, frame).data == [{"a": 1, "b": Point(1, 2)}]
 
@@ -182,9 +182,9 @@ def test_a_chunk_that_cannot_be_read_ends_its_call(server: Session) -> None:
 
 
 def test_control_messages_have_no_types_of_their_own(server: Session) -> None:
-    server.read_by_call(lambda path: pytest.fail(path))
+    server.read_by_call(lambda path: POINTS)
     assert server.receive('WSX://{"id":"1","method":"POST","path":"/_wsx/ping","data":"1,2::PT"}::JS', 0.0) is None
-    assert server.take() == ['WSX://{"id":"1","status":200,"data":"1,2::PT"}']
+    assert server.take() == ['WSX://{"id":"1","status":200,"data":"1,2::PT::T"}::JS']
 
 
 # -- MessagePack
@@ -210,7 +210,7 @@ def test_msgpack_of_every_length(server: Session, size: int) -> None:
     msgpack = pytest.importorskip("msgpack")
     table = TypeTable()
     table.register(Point, "P", lambda value: "", len)
-    server.read_by_call(lambda path: (table, table))
+    server.read_by_call(lambda path: table)
     literal = "x" * max(size - 2, 0)
     body = {"id": "1", "method": "POST", "path": "/p", "data": msgpack.ExtType(4, f"P:{literal}".encode())}
     assert received(server, msgpack.packb(body)).data == len(literal)
@@ -367,6 +367,7 @@ def without_points(value: Any) -> Any:
 def round_trip(form: Form, value: Any, path: str, types: TypeTable | None, prepare: Callable[[Session], None]) -> Any:
     client, server = Session("client", form=form), Session("server")
     server.read_by_call(of_path)
+    server.escape(POINTS.own_suffixes)
     prepare(client)
     outgoing = client.call("POST", path, value, now=0.0, types=types)
     (frame,) = client.take()

@@ -17,7 +17,7 @@ from genro_asgi.exceptions import ConfigError
 from genro_asgi.rendering import HeaderPair, content_type_pair
 from genro_asgi.server.binding import Binder, Call
 from genro_asgi.server.route_watch import watch
-from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, DEFAULT_TYPES, TypeTable
+from genro_asgi.wsx.tytx.registry import TypeTable
 
 __all__ = ["ANY_METHOD", "Endpoint", "RouteTable"]
 
@@ -220,9 +220,10 @@ class RouteTable:
         #: Entries and routers by their path without slashes at the ends.
         self.entries: dict[str, Endpoint] = {}
         self.branches: dict[str, _Branch] = {}
-        #: The suffixes of all routes with types of their own, and the types of all the others.
+        #: The suffixes of all routes with types of their own.
         self.suffixes: frozenset[str] = frozenset()
-        self.other_types: TypeTable = DEFAULT_TYPES
+        #: Called with them when they are others than they were.
+        self.on_suffixes: Callable[[frozenset[str]], None] | None = None
         #: Whether the types of a call may depend on its path.
         self.typed = True
 
@@ -246,24 +247,28 @@ class RouteTable:
     def _gather_types(self) -> None:
         """Let every route mark as text what any of them reads: a client has one table for all of them at most."""
         declared = {endpoint.types for endpoint in self.entries.values() if endpoint.types is not None}
-        self.suffixes = frozenset().union(*(table.own_suffixes for table in declared))
-        self.other_types = DEFAULT_TYPES.escaping(self.suffixes)
+        before, self.suffixes = self.suffixes, frozenset().union(*(table.own_suffixes for table in declared))
         views = {table: table.escaping(self.suffixes) for table in declared}
         for endpoint in self.entries.values():
             if endpoint.types is not None:
                 endpoint.types = views[endpoint.types]
         self.typed = bool(declared) or any(branch.lazy for branch in self.branches.values())
+        if self.suffixes != before and self.on_suffixes is not None:
+            self.on_suffixes(self.suffixes)
 
-    def types_of(self, path: str) -> tuple[TypeTable, TypeTable]:
-        """What the values of calls of a path are read with, and those of their answers are written with."""
-        if self.stale:
-            self.refresh()
+    def types_of(self, path: str) -> TypeTable | None:
+        """What the values of calls of a path may be, where its route says so."""
         endpoint = self.exact.get(path)
-        if endpoint is None:
+        if endpoint is not None:
+            return endpoint.types
+        try:
+            if self.stale:
+                self.refresh()
             found = self.resolve(path)
-            endpoint = None if found is None else found[0]
-        own = None if endpoint is None else endpoint.types
-        return (BUILTIN_TYPES, self.other_types) if own is None else (own, own)
+        except Exception:
+            # Routes that cannot be compiled: the call itself is told so when it is dispatched.
+            return None
+        return None if found is None else found[0].types
 
     def _add_router(self, prefix: str, router: Any, above: tuple[int, ...]) -> None:
         if id(router) in above:

@@ -15,7 +15,7 @@ from genro_asgi.server.wsx_registry import WsxRegistry
 from genro_asgi.server.wsx_sessions import WsxSessions
 from genro_asgi.websocket import WebSocket
 from genro_asgi.wsx.session import FEATURES, Session
-from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, DEFAULT_TYPES, TypeTable
+from genro_asgi.wsx.tytx.registry import DEFAULT_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,8 @@ class WsxHandler:
         self.features = FEATURES | {name for name, there in can.items() if there}
         self.live: dict[BaseRequest, BaseRequest] = server.request_registry.live
         self.prepare()
+        self._learn_suffixes(self.table.suffixes)
+        self.table.on_suffixes = self._learn_suffixes
         watch(self)
 
     def prepare(self) -> None:
@@ -71,23 +73,22 @@ class WsxHandler:
 
     def use_types(self, session: Session) -> None:
         """Let calls have the types of their routes; a hello is told of their suffixes."""
-        session.read_by_call(self.types_of)
-        self.registry.types = self.table.other_types
-        if self.table.suffixes:
-            session.hello = {**self.hello, "types": sorted(self.table.suffixes)}
+        session.read_by_call(self.table.types_of)
+        self._escape(session)
 
-    def types_of(self, path: str) -> tuple[TypeTable, TypeTable]:
-        """What the values of calls of a path are read with, and those of their answers are written with."""
-        try:
-            return self.table.types_of(path)
-        except Exception:
-            # Routes that cannot be compiled: the call itself will be told so, and no connection is lost for it.
-            return BUILTIN_TYPES, DEFAULT_TYPES
+    def _escape(self, session: Session) -> None:
+        session.escape(self.table.suffixes)
+        session.hello = {**self.hello, "types": sorted(self.table.suffixes)} if self.table.suffixes else self.hello
 
     def tree_changed(self) -> None:
         """Hear of a change of the routes: there may be types now where there were none."""
         for connection in list(self.connections):
             self.use_types(connection.session)
+
+    def _learn_suffixes(self, suffixes: frozenset[str]) -> None:
+        self.registry.types = DEFAULT_TYPES.escaping(suffixes)
+        for connection in list(self.connections):
+            self._escape(connection.session)
 
     def left_to_applications(self) -> bool:
         """Whether the server knows no credentials, and its applications do."""

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from genro_asgi.jsoncodec import JsonError, loads
 from genro_asgi.limits import Limits
-from genro_asgi.wsx.call_types import CallTypes, typed_form
+from genro_asgi.wsx.call_types import CallTypes
 from genro_asgi.wsx.envelope import check_envelope, is_plain, readable_id
 from genro_asgi.wsx.errors import TytxError, WsxError
 from genro_asgi.wsx.kinds import BINARY, TEXT, TYPED_TEXT, UNPREFIXED, Form
@@ -207,23 +207,25 @@ def _as_typed(fields: dict[str, Any], form: Form, body: bytes, limits: Limits, t
     if form is not TYPED_TEXT:
         form = _FORMS[True, form.prefixed]
     if type(types) is CallTypes:
-        types, own = types.of(fields)
-        form = typed_form(form, own)
+        own = types.of(fields)
+        types = own or types.default
+        if own is not None:
+            form = form._replace(types=own)
     _hydrate(fields, body, types, limits)
     return form
 
 
 def _read_rest(fields: dict[str, Any], data: bytes, types: CallTypes) -> Form:
     """Read the values of MessagePack whose suffixes are not built in, now that their call is known."""
-    read, own = types.of(fields)
+    own = types.of(fields)
     if _SUFFIXED.search(data):
         from genro_asgi.wsx.tytx.msgpack_codec import read_held
 
         try:
-            read_held(fields, read)
+            read_held(fields, own or types.default)
         except TytxError as error:
             raise _as_wsx(error, readable_id(fields)) from None
-    return typed_form(BINARY, own)
+    return BINARY if own is None else BINARY._replace(types=own)
 
 
 def _read(data: str | bytes, limits: Limits, types: TypeTable | CallTypes, *, batch: bool) -> tuple[Any, Form, bytes]:
@@ -325,7 +327,8 @@ def _read_legacy(fields: dict[str, Any], form: Form, types: TypeTable | CallType
         return form
     own = form.types
     if type(types) is CallTypes:
-        types, own = types.of(fields)
+        own = types.of(fields)
+        types = own or types.default
     text = _unescaped(data)
     try:
         fields["data"] = decode(text or data, "json", types=types, max_depth=limits.ws_depth)
