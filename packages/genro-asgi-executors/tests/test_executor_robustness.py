@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pickle
+import resource
 import select
 import signal
 import socket
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -597,6 +598,22 @@ async def main():
 if __name__ == "__main__":
     asyncio.run(main())
 """
+
+
+@pytest.mark.asyncio
+async def test_a_busy_server_has_descriptors_with_large_numbers(processes: Make, no_leak: None) -> None:
+    """Beyond what select() takes, in the process that starts a worker and so in the worker."""
+    limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit < 1400:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1400, hard), hard))
+    with ExitStack() as files:
+        for _ in range(1100):
+            files.enter_context(socket.socket())
+        pool = processes()
+        assert await pool.run(jobs.add, 1) == 1
+        assert [item async for item in pool.stream(jobs.count_to, 3)] == [0, 1, 2]
+    await pool.shutdown()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 @pytest.mark.skipif(not LINUX, reason="SIGIO from a pipe is a thing of Linux")

@@ -61,8 +61,15 @@ def die_with_parent(lifeline: int) -> None:  # pragma: no cover - only ever in a
     signal.signal(signal.SIGIO, signal.SIG_DFL)  # who ignores it hands that on
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([lifeline], [], [], 0)[0]:
+    if _incoming(lifeline).poll(0):
         os._exit(1)  # it closed before we could ask
+
+
+def _incoming(fd: int) -> "select.poll":
+    """What tells whether there is something to read: select() would not take the numbers a busy server hands on."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return poll
 
 
 class Worker:
@@ -170,11 +177,12 @@ class Worker:
 
     def _stream(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, bytes]:
         items: Iterable[Any] = fn(*args, **kwargs)
+        incoming = _incoming(self.channel.sock.fileno())
         try:
             for item in items:
                 self.channel.send(wire.ITEM, parcel(item, fn, "an item"))
                 # Only CLOSE, or the end of the pool, can come while a stream runs.
-                if select.select([self.channel.sock], [], [], 0)[0]:
+                if incoming.poll(0):
                     break
         finally:
             close = getattr(items, "close", None)
