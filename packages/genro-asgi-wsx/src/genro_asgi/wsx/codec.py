@@ -9,7 +9,7 @@ from genro_asgi.limits import Limits
 from genro_asgi.wsx.errors import TytxError, WsxError
 from genro_asgi.wsx.kinds import TYPED_TEXT, Chunk, Event, Form, Grant, Message, Request, Response
 from genro_asgi.wsx.parsing import DEFAULT_LIMITS, TYPED_FIELDS, ParsedMessage, parse_batch, parse_message
-from genro_asgi.wsx.tytx.codec import encode, encode_text, plain_copy, typed_copy
+from genro_asgi.wsx.tytx.codec import encode, plain_copy, typed_copy
 from genro_asgi.wsx.tytx.registry import BUILTIN_TYPES, DEFAULT_TYPES, TypeTable
 
 __all__ = [
@@ -133,7 +133,7 @@ def encode_fields(fields: dict[str, Any], form: Form = TYPED_TEXT, *, types: Typ
     elif form.transport == "msgpack":
         return encode(fields, "msgpack", types=types)
     else:
-        body = encode_text(fields, types, _typed_fields) if form.typed else _plain(fields, types)
+        body = encode(fields, None, types, _typed_fields) if form.typed else _plain(fields, types)
     return b"WSX://" + body if form.prefixed else body
 
 
@@ -142,7 +142,7 @@ def encode_batch(messages: Iterable[Message], form: Form = TYPED_TEXT, *, types:
     batch = [as_fields(message) for message in messages]
     if form.transport == "msgpack":
         return encode(batch, "msgpack", types=types)
-    body = encode_text(batch, types, _typed_batch) if form.typed else _plain(batch, types)
+    body = encode(batch, None, types, _typed_batch) if form.typed else _plain(batch, types)
     return b"WSX://" + body if form.prefixed else body
 
 

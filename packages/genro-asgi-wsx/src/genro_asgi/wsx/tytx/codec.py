@@ -14,7 +14,6 @@ __all__ = [
     "Transport",
     "decode",
     "encode",
-    "encode_text",
     "from_tytx",
     "plain_copy",
     "read_text",
@@ -24,18 +23,27 @@ __all__ = [
 
 Transport = Literal["json", "msgpack", "xml"]
 
+_BRACE, _BRACKET, _QUOTE = b'}]"'
+
 _dumps: Callable[[Any, Callable[[Any], Any], int], bytes] | None = None
 _OPTION = 0
 if engine == "orjson":
     from genro_asgi.jsoncodec.fast import DATES_TO_DEFAULT as _OPTION, raw_dumps as _dumps
 
 
-def encode(value: Any, transport: Transport | None = None, *, types: TypeTable = DEFAULT_TYPES) -> bytes:
+# A parameter that is keyword-only makes every call dearer; these two functions have none for that reason.
+def encode(
+    value: Any,
+    transport: Transport | None = None,
+    types: TypeTable = DEFAULT_TYPES,
+    careful: Callable[[Any, TypeTable], Any] | None = None,
+) -> bytes:
     """A value as the bytes of a TYTX document.
 
     Without a transport this is a text such as `{"price":"9.90::N"}::JS`; the mark at its end says that there are
     typed values in it, and a typed value on its own is `9.90::N`. With "json" all of it stands in one more pair of
-    quotes, which is how it travels over HTTP; with "xml" it stands in an element.
+    quotes, which is how it travels over HTTP; with "xml" it stands in an element. `careful` is what makes a copy in
+    plain JSON types of a value that cannot be written in one pass: typed_copy, unless part of it is not to be typed.
     TytxError for a value that has no form, ValueError for an unknown transport.
     """
     if transport is not None:
@@ -45,42 +53,59 @@ def encode(value: Any, transport: Transport | None = None, *, types: TypeTable =
         scalar = _encode_scalar(value, types)
         if scalar is not None:
             return scalar
-    return encode_text(value, types, typed_copy)
-
-
-def encode_text(value: Any, types: TypeTable, careful: Callable[[Any, TypeTable], Any]) -> bytes:
-    """A document in one pass where that is safe; where it is not, what `careful` makes of it is written instead."""
     if _dumps is None or types.shadows_native:
         return _encode_copy(value, types, careful)
-    typed = 0
-
-    # It is made for every document: what it needs it has as defaults, which are cheaper than cells, and annotations
-    # would be evaluated each time.
-    def default(item, types=types, writers=types.json_writers):  # type: ignore[no-untyped-def]
-        nonlocal typed
-        typed += 1
-        kind = type(item)
-        if kind is Decimal:
-            return str(item) + "::N"
-        writer = writers.get(kind) or types.json_writer_for(kind)
-        if writer is None:
-            typed -= 1
-            return to_plain(item)
-        return writer(item)
-
+    idle = types.idle
     try:
-        body = _dumps(value, default, _OPTION)
+        writer = idle.pop()
+    except IndexError:
+        writer = _Writer(types)
+    try:
+        body = _dumps(value, writer.default, _OPTION)
     except TypeError:  # the careful way can do more, or says what is wrong and where
         return _encode_copy(value, types, careful)
-    if not typed:
-        if not body.partition(b"::")[1]:  # the cheapest way to ask
+    typed = writer.typed
+    if typed:
+        writer.typed = 0
+        idle.append(writer)
+        if body.count(b"::") == typed:
+            return body + b"::JS"
+    else:
+        idle.append(writer)
+        if not body.rpartition(b"::")[1]:  # the cheapest way to ask, and not slow in any build of Python
             return body
-    elif body.count(b"::") == typed:
-        return body + b"::JS"
     # Some string holds "::" by itself; most of those do not end in a suffix.
     if len(types.typed_strings.findall(body)) == typed:
         return body + b"::JS" if typed else body
     return _encode_copy(value, types, careful)
+
+
+class _Writer:
+    """Writes what JSON has nothing for, in one document at a time.
+
+    Making what counts the typed values of a document would cost as much as writing a small one: hence those that
+    `TypeTable.idle` holds, each for whoever takes it out. One that is in there has counted nothing.
+    """
+
+    __slots__ = ("default", "typed", "types", "writers")
+
+    def __init__(self, types: TypeTable) -> None:
+        self.types = types
+        self.writers = types.json_writers
+        #: how many typed values were written
+        self.typed = 0
+        self.default = self._default  # bound once
+
+    def _default(self, item: Any) -> Any:
+        self.typed += 1
+        kind = type(item)
+        if kind is Decimal:
+            return str(item) + "::N"
+        writer = self.writers.get(kind) or self.types.json_writer_for(kind)
+        if writer is None:
+            self.typed -= 1
+            return to_plain(item)
+        return writer(item)
 
 
 def _encode_as(value: Any, transport: str, types: TypeTable) -> bytes:
@@ -122,15 +147,14 @@ def plain_copy(value: Any, types: TypeTable = DEFAULT_TYPES) -> Any:
     return PlainCopy(types, lambda entry, item: entry.write(item), escape=False).of(value)
 
 
-def _encode_copy(value: Any, types: TypeTable, careful: Callable[[Any, TypeTable], Any]) -> bytes:
-    body = dumps(careful(value, types))
+def _encode_copy(value: Any, types: TypeTable, careful: Callable[[Any, TypeTable], Any] | None) -> bytes:
+    body = dumps((careful or typed_copy)(value, types))
     return body + b"::JS" if types.typed_strings.search(body) else body
 
 
 def decode(
     data: str | bytes,
     transport: Transport | None = None,
-    *,
     types: TypeTable = DEFAULT_TYPES,
     max_depth: int | None = None,
 ) -> Any:
@@ -143,13 +167,13 @@ def decode(
     if transport is not None:
         return _decode_as(data, transport, types, max_depth)
     body = data if type(data) is bytes else _utf8(data)
-    tail = body[-1:]
-    if tail == b"}" or tail == b"]":  # plain JSON: nothing to look for
+    tail = body[-1] if body else 0
+    if tail == _BRACE or tail == _BRACKET:  # noqa: SIM109 - plain JSON: nothing to look for
         try:
             return quick_loads(body) if max_depth is None else loads(body, max_depth)
         except JsonError as error:
             raise TytxError(str(error), code="MALFORMED") from None
-    if tail == b'"':
+    if tail == _QUOTE:
         return _decode_quoted(body, types, max_depth)
     return _read(body, types, max_depth)
 

@@ -122,6 +122,11 @@ def read_datetime(text: str) -> datetime:
 
 def read_datetime_utc(text: str) -> datetime:
     """As read_datetime, always aware and in UTC."""
+    if text[4:20:3] == "--T::." and len(text) == 24 and text[23] == "Z":  # as it is written: no need to look closer
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            pass
     value = read_datetime(text)
     if value.tzinfo is UTC:
         return value

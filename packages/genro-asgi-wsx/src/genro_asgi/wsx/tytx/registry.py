@@ -6,7 +6,6 @@ from dataclasses import dataclass, is_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
 from types import NoneType
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -64,10 +63,21 @@ _BUILTIN_SUFFIXES = frozenset({entry.suffix for entry in (*_ENTRIES, *NATIVE_ENT
 # A suffix of their own would change every document.
 _FIXED = frozenset({dict, list, object, str, tuple, *NATIVE_ENTRIES, *(entry.cls for entry in _ENTRIES)})
 
+
+class _WrittenDates(dict[date, str]):
+    """Dates with their suffix, as documents repeat them: looking one up is cheaper than writing it, or lru_cache."""
+
+    def __missing__(self, value: date) -> str:
+        if len(self) >= 1024:
+            self.clear()
+        text = self[value] = value.isoformat() + "::D"
+        return text
+
+
 # The classes a document is full of get a writer with the suffix built in: it saves a call for each value.
 _JSON_WRITERS: dict[type, Callable[[Any], str]] = {
     Decimal: lambda value: str(value) + "::N",
-    date: lru_cache(maxsize=1024)(lambda value: value.isoformat() + "::D"),
+    date: _WrittenDates().__getitem__,
     datetime: lambda value: literals.write_datetime(value) + "::DHZ",
     time: lambda value: literals.write_time(value) + "::H",
     bytes: lambda value: literals.write_bytes(value) + "::RAW",
@@ -95,6 +105,8 @@ class TypeTable:
         self.by_class: dict[type, TypeEntry] = {entry.cls: entry for entry in _ENTRIES}
         #: whether a registered class is one that a JSON or msgpack writer would write by itself
         self.shadows_native = False
+        #: what writes documents with these types, while it does not; see codec.py
+        self.idle: list[Any] = []
         # Suffixes that only others read, and the tables that are this one with more of them.
         self._elsewhere: frozenset[str] = frozenset()
         self._views: WeakSet[TypeTable] = WeakSet()
@@ -130,7 +142,7 @@ class TypeTable:
             return self
         view = type(self).__new__(type(self))
         view.__dict__.update(self.__dict__)
-        view._elsewhere, view._views = elsewhere, WeakSet()
+        view._elsewhere, view._views, view.idle = elsewhere, WeakSet(), []
         view._refresh()
         self._views.add(view)
         return view
