@@ -198,6 +198,33 @@ async def test_frames_against_the_rules_close_as_the_library_says(data: bytes, c
     assert len(seen) == 2
 
 
+@pytest.mark.parametrize("broken", [frame(b"x", opcode=3), frame(b"\xff"), frame(b"x", masked=False)])
+@pytest.mark.asyncio
+async def test_who_writes_to_a_client_that_broke_the_rules_is_told_that_it_is_gone(
+    broken: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[type[Exception]] = []
+
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+        for message in ({"type": "websocket.send", "text": "late"}, {"type": "websocket.close"}):
+            try:
+                await send(message)
+            except OSError as error:
+                told.append(type(error))
+
+    protocol, wire, _ = await opened(answering)
+    protocol.data_received(frame(b"first") + broken)
+    await settle()
+    assert len(told) == 2
+    assert wire.written[:1] == b"\x88"
+    assert caplog.records == []
+    assert protocol.close_timer is not None
+    protocol.close_timer.cancel()
+
+
 @pytest.mark.asyncio
 async def test_answers_stand_before_the_close_that_text_without_utf8_brings() -> None:
     protocol, wire, _ = await opened()

@@ -6,6 +6,7 @@ from struct import Struct
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from genro_asgi.wsx.masking import apply_mask
@@ -104,6 +105,8 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
         """As uvicorn does; from the accept on frames may be taken apart here."""
         if self._out:
             self.flush()
+        if self.lingering:
+            raise ClientDisconnected  # who was closed for what he sent has left, as far as the application goes
         await super().send(message)
         if message["type"] == "websocket.accept":
             self.framing = self.free = _at_a_border(self)
@@ -277,24 +280,29 @@ class GenroWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """Give a whole message on: to the sink if there is one."""
-        if self.sink is None:
-            super().send_receive_event_to_app()
-            return
         payload = b"".join(self.frames)
         self.frames = []
         if self.close_sent:
             return
         is_text = self.curr_msg_data_type == "text"
+        try:
+            text = payload.decode() if is_text else ""
+        except UnicodeDecodeError:  # uvicorn would write a traceback for it, which any client could fill the log with
+            self.conn.send_close(1007)
+            self.handle_parser_exception()
+            self._see_end()
+            return
+        if self.sink is not None:
+            if not self.sink(is_text, payload):
+                self._stop()
+            return
         if is_text:
-            try:
-                payload.decode()
-            except UnicodeDecodeError:
-                self.conn.send_close(1007)
-                self.handle_parser_exception()
-                self._see_end()
-                return
-        if not self.sink(is_text, payload):
-            self._stop()
+            self.queue.put_nowait({"type": "websocket.receive", "text": text})
+        else:
+            self.queue.put_nowait({"type": "websocket.receive", "bytes": payload})
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
 
     # -- writing
 
