@@ -601,6 +601,20 @@ if __name__ == "__main__":
 
 
 @pytest.mark.asyncio
+async def test_large_items_do_not_pile_up_before_a_slow_reader(processes: Make, tmp_path: Path) -> None:
+    pool = processes()
+    async with aclosing(pool.stream(jobs.large_items, 10, 4 << 20, str(tmp_path))) as items:
+        assert len(await anext(items)) == 4 << 20
+        (worker,) = pool._fleet.workers
+        async with asyncio.timeout(20):
+            while not (worker.paused and worker.job.inflow.items):
+                await asyncio.sleep(0.001)
+        assert len(worker.job.inflow.items) == 1
+        assert len(list(tmp_path.iterdir())) <= 3  # one was read, one waits here, and one in the socket
+        assert [len(item) async for item in items] == [4 << 20] * 9
+
+
+@pytest.mark.asyncio
 async def test_a_busy_server_has_descriptors_with_large_numbers(processes: Make, no_leak: None) -> None:
     """Beyond what select() takes, in the process that starts a worker and so in the worker."""
     limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -438,3 +438,10 @@ def size_of(value: Any) -> int:
 
 def key() -> bytes:
     return bytes(multiprocessing.current_process().authkey)
+
+
+def large_items(count: int, size: int, place: str) -> Iterator[bytes]:
+    """Items, each of which leaves a file when it is made."""
+    for number in range(count):
+        Path(place, str(number)).touch()
+        yield bytes(size)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Items that may wait for their reader before the worker is made to wait too.
+# Items, and bytes of them, that may wait for their reader before the worker is made to wait too.
 AHEAD = 16
+MAX_BYTES = 1 << 20
 
 
 class Inflow:
@@ -21,19 +22,22 @@ class Inflow:
         self.since = monotonic()
         self.pause: Callable[[], None] | None = None
         self.resume: Callable[[], None] | None = None
+        self._size = 0
         self._reader: asyncio.Future[None] | None = None
 
     def put(self, item: bytes) -> None:
         """An item has come."""
         self.items.append(item)
+        self._size += len(item)
         self.since = monotonic()
-        if len(self.items) >= AHEAD and self.pause is not None:
+        if (len(self.items) >= AHEAD or self._size >= MAX_BYTES) and self.pause is not None:
             self.pause()
         self.wake()
 
     def take(self) -> bytes:
         """The next item; IndexError when none waits."""
         item = self.items.popleft()
+        self._size -= len(item)
         if not self.items and self.resume is not None:
             self.since = monotonic()
             self.resume()

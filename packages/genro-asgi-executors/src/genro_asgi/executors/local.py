@@ -112,7 +112,7 @@ class LocalExecutor(BaseExecutor):
     async def launch_stream(
         self, fn: Callable[..., Iterable[T]], args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> AsyncGenerator[T, None]:
-        """The generator keeps its worker until it ends, and waits when its reader is `AHEAD` items behind."""
+        """The generator keeps its worker until it ends, and waits when its reader is `AHEAD` items, or `MAX_BYTES`, behind."""
         if len(self._live) >= self._ceiling:
             self._refuse(self._tally)
         if isinstance(fn, partial):
