@@ -230,7 +230,7 @@ def _read(body: bytes, types: TypeTable, max_depth: int | None, always: bool = F
         body = body[:-4]
         always = True
     try:
-        value = loads(body) if max_depth is None else loads(body, max_depth=max_depth)
+        value = quick_loads(body) if max_depth is None else loads(body, max_depth)
     except JsonError as error:
         raise TytxError(str(error), code="MALFORMED") from None
     if always and body.rfind(b"::") >= 0:
@@ -257,7 +257,9 @@ def from_tytx(data: str | bytes | None, transport: Transport | None = None) -> A
         return None
     if transport is not None:
         return _decode_as(data, transport, DEFAULT_TYPES, None)
-    return _decode_quoted(data if isinstance(data, bytes) else _utf8(data), DEFAULT_TYPES, None, always=True)
+    body = data if type(data) is bytes else _utf8(data)
+    read = _decode_quoted if body[-1:] == b'"' else _read
+    return read(body, DEFAULT_TYPES, None, always=True)
 
 
 def _unknown(transport: object) -> ValueError:
