@@ -16,16 +16,23 @@ with atheris.instrument_imports(include=["genro_asgi.wsx"]):
     from genro_asgi.wsx.batch import MOST_TAKEN
     from genro_asgi.wsx.errors import WsxError
     from genro_asgi.wsx.session import Session
+    from genro_asgi.wsx.tytx import TypeTable
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 LIMITS = Limits(ws_in_flight=3, ws_streams=3, ws_message=4096, ws_queue=8192)
 MARK = b"\xff\xfe"
+TYPES = TypeTable()
+TYPES.register(complex, "C", str, complex)
+TYPES.allow_qs()
 
 
 def feed(data: bytes) -> None:
     """One round: frames that are parted by a mark; the first byte of each says what is done besides."""
     session = Session(limits=LIMITS, legacy=data[:1] == b"L", heartbeat=10.0)
     session.features = frozenset({"batch"})
+    if data[-1:] < b"\x80":
+        session.read_by_call(lambda path: TYPES if len(path) % 2 else None)
+        session.escape(TYPES.own_suffixes)
     session.call("POST", "/asked", 1, now=0.0, stream=True, credit=2, id="1")
     calls: list[Any] = []
     for now, frame in enumerate(data.split(MARK)):
@@ -46,7 +53,10 @@ def feed(data: bytes) -> None:
 
 
 def _text(frame: bytes) -> str:
-    return frame.decode("utf-8", "surrogatepass" if frame[:1] == b"\xed" else "replace")
+    try:
+        return frame.decode("utf-8", "surrogatepass" if frame[:1] == b"\xed" else "replace")
+    except UnicodeDecodeError:
+        return frame.decode("utf-8", "replace")
 
 
 def _answer(session: Any, calls: list[Any], choice: bytes) -> None:
