@@ -8,7 +8,7 @@ let ahead = 0;
 performance.now = ((real) => () => real.call(performance) + ahead)(performance.now);
 Math.random = () => 0.5;
 
-const { Session, WsxClient, connect, decode, encode, toTytx } = await import(process.argv[2]);
+const { Session, TypeTable, WsxClient, connect, decode, encode, fromTytx, toTytx } = await import(process.argv[2]);
 
 async function settle() {
   for (let turn = 0; turn < 10; turn += 1) await new Promise(setImmediate);
@@ -809,6 +809,43 @@ const cases = {
     await call;
     await pass(1000);
     assert.equal("session" in net.sockets[1].sent[0].data, false);
+    client.close();
+  },
+
+  async "types of one's own, as they are written"() {
+    class Point {
+      constructor(x, y) { Object.assign(this, { x, y }); }
+    }
+    const types = new TypeTable().register(Point, "PT", ({ x, y }) => `${x},${y}`, (text) => {
+      if (!text.includes(",")) throw new RangeError("is no point");
+      return new Point(...text.split(",").map(Number));
+    });
+    const value = { at: new Point(1, 2), all: [new Point(3, 4), "x::PT", "x::ZZ", 7n ** 30n] };
+    const text = `{"at":"1,2::PT","all":["3,4::PT","x::PT::T","x::ZZ","${7n ** 30n}::L"]}::JS`;
+    assert.equal(toTytx(value, { types }), text);
+    assert.deepEqual(fromTytx(text, { types }), value);
+    assert.deepEqual(fromTytx(text), { at: "1,2::PT", all: ["3,4::PT", "x::PT", "x::ZZ", 7n ** 30n] });
+    assert.deepEqual([toTytx(value.at, { types }), fromTytx("1,2::PT", { types })], ["1,2::PT", value.at]);
+    assert.deepEqual([fromTytx('"1,2::PT"', { types }), toTytx("a::PT", { types })], [value.at, "a::PT::T"]);
+    assert.equal(encode({ id: "1", status: 200, data: value.at }, { typed: false, types }), 'WSX://{"id":"1","status":200,"data":"1,2"}');
+    const message = (data) => `{"id":"7","status":200,"data":${data}}::JS`;
+    assert.deepEqual(decode(message('["1,2::PT"]'), { types }).fields.data, [new Point(1, 2)]);
+    assert.throws(() => decode(message('{"a":["x::PT"]}'), { types }), { code: "BAD_VALUE", pointer: "/data/a/0", id: "7" });
+    for (const suffix of ["N", "PT", "QS", "JS", "pt", "", "A1"]) {
+      assert.throws(() => types.register(Point, suffix, String, String), { name: "TypeError" });
+    }
+  },
+
+  async "plain strings are marked for a server that has types"() {
+    const net = network({ hello: { types: ["PT", "no(suffix", 7] } });
+    const client = await connected(net);
+    const [{ frames }] = net.sockets;
+    const types = new TypeTable().register(Map, "M", () => "map", () => new Map());
+    client.post("/a", ["x::PT", "x::M"]).catch(() => {});
+    client.post("/a", ["x::PT", "x::M", new Map()], { types }).catch(() => {});
+    await settle();
+    const data = frames.slice(1).map((frame) => frame.match(/"data":(\[.*?\])/)[1]);
+    assert.deepEqual(data, ['["x::PT::T","x::M"]', '["x::PT::T","x::M::T","map::M"]']);
     client.close();
   },
 
