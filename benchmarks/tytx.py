@@ -1,4 +1,4 @@
-"""The TYTX codec against orjson and genro-tytx, over documents of several shapes: `python benchmarks/tytx.py [rounds]`.
+"""The TYTX codec against orjson and genro-tytx, over documents of several shapes: python benchmarks/tytx.py [rounds].
 
 Rounds are interleaved, and each figure is that of its best round: what else the machine does can only make it worse.
 Documents with typed values are a text that says so for the codecs of TYTX, and dates and amounts as strings for orjson.
