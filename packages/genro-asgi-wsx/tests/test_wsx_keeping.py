@@ -1,6 +1,7 @@
 """Sessions that outlive their connection, at the server: what is kept, and what a client that comes back is told."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -395,3 +396,27 @@ def test_no_client_confuses_a_session(actions: list[tuple[str, str, Any]]) -> No
     for call in started:
         call.close()
     assert (session.calls, session.running, session.streams, session.senders) == ({}, 0, 0, {})
+
+
+def test_what_an_idle_session_keeps_is_small() -> None:
+    def used_once(features: list[str]) -> Session:
+        session = Session(features=["stream", "sub", "resume"])
+        hello = ask(session, "h", path="/_wsx/hello", data={"features": features}) if "resume" in features else None
+        if hello is None:
+            assert again(session, "h", path="/_wsx/hello", data={"features": features}) is None
+        else:
+            session.keep("t", 10_000)
+            send(session, session.welcome(hello, None))
+        said(session)
+        send(session, ask(session, "c1").respond(200, "done"))
+        return session
+
+    def weight(features: list[str]) -> float:
+        kept = [used_once(features) for _ in range(20)]
+        tracemalloc.start()
+        kept += [used_once(features) for _ in range(100)]
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return size / (len(kept) - 20)
+
+    assert weight(["sub", "resume"]) - weight(["sub"]) < 1000

@@ -105,6 +105,10 @@ def _are_acks(acks: Any) -> bool:
     return acks is None or (type(acks) is dict and all(type(seq) is int and seq >= -1 for seq in acks.values()))
 
 
+# What sessions have agreed upon: there are few such sets, and thousands of idle sessions that have one.
+_agreed: dict[frozenset[str], frozenset[str]] = {}
+
+
 def welcome(
     session: "Session", call: "Incoming", shown: Any = None, more: Mapping[str, Any] | None = None
 ) -> "Frame | None":
@@ -114,7 +118,8 @@ def welcome(
     if call.control == "auth":
         return call.respond(200, {"identity": shown})
     session.legacy = False  # who says hello speaks WSX/1
-    session.features = session.offered.intersection(name for name in call.data.get("features", []) if type(name) is str)
+    common = session.offered.intersection(name for name in call.data.get("features", []) if type(name) is str)
+    session.features = _agreed.setdefault(common, common)
     limits = session.limits
     told = {
         "v": VERSION,

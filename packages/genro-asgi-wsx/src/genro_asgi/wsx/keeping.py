@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genro_asgi.exceptions import problem
@@ -28,66 +28,92 @@ class Said(NamedTuple):
     frame: "Frame"
 
 
+# An empty deque is as large as one of 64 items, and a set as one of 8: idle sessions have none of their own.
+_NONE: set[str] = set()
+
+
 class Kept:
     """The frames of one session's answers that its peer may not have read, up to `limit` characters or bytes.
 
     Ids end in numbers that grow from call to call: so one number tells which calls have ever come.
     """
 
-    __slots__ = ("_by_id", "_old", "_order", "_size", "awaited", "limit", "mark", "token", "top")
+    __slots__ = ("_by_id", "_gone", "_old", "_order", "_size", "awaited", "limit", "mark", "token", "top")
 
     def __init__(self, token: str, limit: int) -> None:
         self.token = token
         self.limit = limit
-        self._by_id: dict[str, deque[Said]] = {}
-        # The call of each frame, the oldest frame first; the first `_old` of them were here at the last age().
-        self._order: deque[str] = deque()
-        self._old = 0
+        # The frames of a call; one that stands alone, as most do, stands there by itself.
+        self._by_id: dict[str, Said | deque[Said]] = {}
+        # The call of each frame, the oldest frame first; the first `_gone` of them are not here any more, and the
+        # `_old` ones behind them were here at the last age().
+        self._order: list[str] = []
+        self._gone = self._old = 0
         self._size = 0
         #: the highest number of a call so far, and what it was when the connection was last made anew
         self.top = -1
         self.mark = -1
         #: calls that will come again on the new connection
-        self.awaited: set[str] = set()
+        self.awaited: set[str] = _NONE
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._order) - self._gone
 
     def __contains__(self, id: object) -> bool:
         return id in self._by_id
 
     def keep(self, id: str, seq: int | None, is_last: bool, frame: "Frame") -> None:
         """One more frame; the oldest give way."""
-        self._by_id.setdefault(id, deque()).append(Said(seq, is_last, frame))
+        said = Said(seq, is_last, frame)
+        before = self._by_id.get(id)
+        if before is None:
+            self._by_id[id] = said
+        elif isinstance(before, Said):
+            self._by_id[id] = deque((before, said))
+        else:
+            before.append(said)
         self._order.append(id)
         self._size += len(frame)
         while self._size > self.limit:
             self._drop()
 
     def _drop(self) -> None:
-        id = self._order.popleft()
+        id = self._order[self._gone]
+        self._gone += 1
+        if self._gone * 2 > len(self._order):
+            del self._order[: self._gone]
+            self._gone = 0
         self._old -= self._old > 0
-        frames = self._by_id[id]
-        self._size -= len(frames.popleft().frame)
-        if not frames:
+        said = self._by_id[id]
+        if isinstance(said, deque):
+            oldest = said.popleft()
+            if not said:
+                del self._by_id[id]
+        else:
+            oldest = said
             del self._by_id[id]
+        self._size -= len(oldest.frame)
 
     def age(self) -> None:
         """Let go of what was here the last time: it was read by now, or the connection would be known to be lost."""
         while self._old:
             self._drop()
-        self._old = len(self._order)
+        self._old = len(self)
 
     def only(self, ids: Mapping[str, int]) -> None:
         """Let go of the answers to all other calls."""
-        self._by_id = {id: frames for id, frames in self._by_id.items() if id in ids}
-        self._order = deque(id for id in self._order if id in ids)
-        self._size = sum(len(said.frame) for frames in self._by_id.values() for said in frames)
-        self._old = 0
+        self._by_id = {id: said for id, said in self._by_id.items() if id in ids}
+        self._order = [id for id in self._order[self._gone :] if id in ids]
+        self._size = sum(len(said.frame) for id in self._by_id for said in self._said(id))
+        self._gone = self._old = 0
 
     def after(self, id: str, seq: int) -> list[Said]:
         """What was answered to a call after an item."""
-        return [said for said in self._by_id.get(id, ()) if said.seq is None or said.seq > seq]
+        return [said for said in self._said(id) if said.seq is None or said.seq > seq]
+
+    def _said(self, id: str) -> Iterable[Said]:
+        said = self._by_id.get(id, ())
+        return (said,) if isinstance(said, Said) else said
 
 
 class KeptCall(Incoming):
@@ -175,7 +201,7 @@ def resume(session: "Session", kept: Kept, acks: Mapping[str, int], form: Form) 
     for call in list(session.calls.values()):
         if type(call.key) is str and call.key not in acks:
             call.stop("LOST")
-    kept.awaited = {id for id, seq in acks.items() if seq < 0 and (id in session.calls or id in kept)}
+    kept.awaited = {id for id, seq in acks.items() if seq < 0 and (id in session.calls or id in kept)} or _NONE
     for id in kept.awaited:
         sender = session.calls[id].sender if id in session.calls else None
         if sender is not None:
