@@ -55,6 +55,25 @@ async def test_one_call_is_sent_ahead_and_counts_as_queued(processes: Make, tmp_
 
 
 @pytest.mark.asyncio
+async def test_a_call_sent_ahead_of_a_long_one_is_not_overtaken_for_ever(processes: Make, tmp_path: Path) -> None:
+    """Also while so much comes that the other worker is never free."""
+    pool = processes(max_workers=2, max_pending=None)
+    await pool.warm_up()
+    long = await blocked(pool, tmp_path / "go")
+    calls = [pool.run(time.sleep, 0.001) for _ in range(10)]
+    assert long.lane.ahead in calls
+    first = calls[:]
+    while not all(call.done() for call in first) and len(calls) < 500:
+        calls.append(pool.run(time.sleep, 0.001))
+        while len(pool._backlog) > 5:
+            await asyncio.sleep(0)
+    assert len(calls) < 500
+    assert not long.done()
+    (tmp_path / "go").touch()
+    await asyncio.gather(long, *calls)
+
+
+@pytest.mark.asyncio
 async def test_a_free_worker_takes_what_was_sent_ahead_to_a_busy_one(processes: Make, tmp_path: Path) -> None:
     pool = processes(max_workers=2)
     await pool.warm_up()

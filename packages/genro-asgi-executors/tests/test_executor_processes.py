@@ -301,7 +301,7 @@ async def test_what_is_hostile_on_its_way_fails_its_call_alone(processes: Make, 
 async def test_an_exception_that_lets_nothing_be_set(processes: Make) -> None:
     with pytest.raises(jobs.Frozen) as caught:
         await processes().run(jobs.raise_frozen)
-    assert caught.value == jobs.Frozen(3)
+    assert caught.value.code == 3
     assert isinstance(caught.value.__cause__, RemoteTraceback)
 
 

@@ -2,7 +2,6 @@
 
 import atexit
 import ctypes
-import dataclasses
 import multiprocessing
 import os
 import signal
@@ -423,9 +422,14 @@ def raise_odd(name: str) -> None:
     raise {"Renegade": Renegade, "Mute": Mute, "Turncoat": Turncoat}[name]
 
 
-@dataclasses.dataclass(frozen=True)
 class Frozen(Exception):
-    code: int
+    """As a frozen dataclass is."""
+
+    def __init__(self, code: int) -> None:
+        self.__dict__["code"] = code
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"cannot assign to field {name!r}")
 
 
 def raise_frozen() -> None:

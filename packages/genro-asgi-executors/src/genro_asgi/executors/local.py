@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 # Bytes of a call that may be sent while another one runs; more would be much to send in vain.
 MAX_AHEAD = 1 << 14
+# Seconds a call runs before the one that was sent ahead behind it counts as stuck, and goes to another worker.
+STUCK = 0.01
 
 
 class LocalExecutor(BaseExecutor):
@@ -112,7 +114,7 @@ class LocalExecutor(BaseExecutor):
     async def launch_stream(
         self, fn: Callable[..., Iterable[T]], args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> AsyncGenerator[T, None]:
-        """The generator keeps its worker until it ends, and waits when its reader is `AHEAD` items, or `MAX_BYTES`, behind."""
+        """The generator keeps its worker to its end; it waits when its reader is `AHEAD` items or a megabyte behind."""
         if len(self._live) >= self._ceiling:
             self._refuse(self._tally)
         if isinstance(fn, partial):
@@ -185,6 +187,8 @@ class LocalExecutor(BaseExecutor):
     def on_free(self) -> None:
         """Give free workers what waits, and the others one call ahead."""
         idle, eager, backlog = self._fleet.idle, self._fleet.eager, self._backlog
+        if self._fleet.ahead and backlog and (idle or eager):
+            self._unstick()
         while idle and (job := backlog.pop() or self._recall_any()) is not None:
             if idle:
                 self._give(idle.pop(), job)
@@ -227,6 +231,17 @@ class LocalExecutor(BaseExecutor):
                     if job is not None:
                         return job
         return None
+
+    def _unstick(self) -> None:
+        """Queue what was sent ahead behind long calls again: what came later must not overtake it for ever."""
+        since = monotonic() - STUCK
+        waiting = [(worker.ahead.queued, worker.pid, worker) for worker in self._fleet.workers if worker.ahead]
+        for queued, _, worker in sorted(waiting, reverse=True):  # the oldest last, and so before the others again
+            if worker.job is not None and max(worker.job.started, queued) < since:
+                job = self._fleet.recall(worker)
+                if job is not None:
+                    self._fleet.eager.discard(worker)
+                    self._backlog.push_back(job)
 
     def on_frame(self, worker: WorkerProcess, kind: int, payload: bytes) -> None:
         """Take an item, a report or the outcome of the job a worker has in hand."""
