@@ -277,6 +277,19 @@ async def test_chunks_of_a_client() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_chunk_that_cannot_be_read_ends_the_call() -> None:
+    site = Site()
+    async with AsyncClient(site) as client, client.websocket("/", subprotocols=["wsx.1"]) as socket:
+        await socket.send_text('{"id":"1","method":"POST","path":"/trace","stream":true}::JS')
+        answer = decode(await Socket(socket).ask('{"id":"1","seq":0,"data":["x::PT"],"stream":true}::JS'))
+        assert (answer["status"], answer["data"]["code"]) == (400, "BAD_VALUE")
+        assert answer["data"]["error"] == "'x::PT' is no point (at /data/0)"
+        # The handler is gone: the id is free, and nothing else comes.
+        assert await Socket(socket).ask(call("/plain", "1")) == result("1", "")
+        assert len(site.request_registry) == 0
+
+
+@pytest.mark.asyncio
 async def test_events_of_a_topic() -> None:
     site = Site()
     async with AsyncClient(site) as client, client.websocket("/", subprotocols=["wsx.1"]) as socket:

@@ -8,6 +8,7 @@ from typing import Any, Self
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from genro_asgi.wsx.errors import WsxError
 from genro_asgi.wsx.kinds import BINARY, TYPED_TEXT, Form
 from genro_asgi.wsx.session import Session
 from genro_asgi.wsx.tytx import BUILTIN_TYPES, TypeTable, TytxError, decode, encode
@@ -173,12 +174,30 @@ def test_chunks_have_the_types_of_their_call(server: Session) -> None:
     assert server.take() == []
 
 
-def test_a_chunk_that_cannot_be_read_ends_its_call(server: Session) -> None:
+@pytest.mark.parametrize(
+    ("chunk", "code", "text"),
+    [
+        ('{"id":"1","seq":1,"data":["x::PT"],"stream":true}::JS', "BAD_VALUE", "'x::PT' is no point (at /data/0)"),
+        ('{"id":"1","seq":-1,"stream":true}', "BAD_ENVELOPE", "seq must be a whole number"),
+        ('{"id":"1","seq":1,"data":', "MALFORMED", ""),
+    ],
+)
+def test_a_chunk_that_cannot_be_read_ends_its_call(server: Session, chunk: str, code: str, text: str) -> None:
     call = received(server, '{"id":"1","method":"POST","path":"/points","stream":true}::JS')
-    assert server.receive('{"id":"1","seq":0,"data":"x::PT","stream":true}::JS', 0.0) is None
+    ended: list[str | None] = []
+    call.on_cancel = lambda: ended.append(call.cancel_code)
+    assert server.receive('{"id":"1","seq":0,"data":"1,2::PT","stream":true}::JS', 0.0) is None
+    assert server.receive(chunk, 0.0) is None
     (answer,) = server.take()
-    assert '"BAD_VALUE"' in str(answer)
-    assert call.chunks is not None
+    said = decode(str(answer).removeprefix("WSX://"))
+    assert (said["id"], said["status"], said["data"]["code"]) == ("1", 400, code)
+    assert text in said["data"]["error"]
+    # Whoever reads the stream is told as well, after what had come before.
+    assert (call.open, ended, server.calls) == (False, [code], {})
+    assert call.chunks.take() == Point(1, 2)
+    assert isinstance(call.chunks.error, WsxError)
+    call.close()
+    assert (server.running, server.streams) == (0, 0)
 
 
 def test_control_messages_have_no_types_of_their_own(server: Session) -> None:

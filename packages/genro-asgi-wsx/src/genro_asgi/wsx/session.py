@@ -286,7 +286,12 @@ class Session(Calling):
 
     def refuse_message(self, error: WsxError, data: str | bytes) -> None:
         """Answer a message that could not be read, or give up the call it was to answer."""
-        outgoing = None if error.id is None or error.id in self.calls else self.outgoing.get(error.id)
+        call = None if error.id is None else self.calls.get(error.id)
+        if call is not None and call.chunks is not None and not call.chunks.ended:
+            # The peer takes the answer for the end of its call, and would send no more.
+            self._stop(call, error.status, error.code, error)
+            return
+        outgoing = None if error.id is None or call is not None else self.outgoing.get(error.id)
         if outgoing is not None:
             outgoing.give_up(error.code, error.status)
             return
@@ -443,7 +448,8 @@ class Session(Calling):
         if waits:
             self.backlog.remove(call)
             self.release(call)
-        call.stop(code, call.last_words(problem(status, None, code, retry=waits), status), error)
+        text = None if error is None else str(error)
+        call.stop(code, call.last_words(problem(status, text, code, retry=waits), status), error)
         if waits:
             self.hold(-call.size)
 
