@@ -360,7 +360,7 @@ def test_lone_surrogates_do_not_break_a_document() -> None:
 
 @pytest.mark.parametrize("call", [lambda: encode(1, "xls"), lambda: decode("1", "xls")])  # type: ignore[arg-type]
 def test_unknown_transports_are_named(call: Any) -> None:
-    with pytest.raises(ValueError, match="TYTX transport 'xls' is unknown; use json, msgpack or xml"):
+    with pytest.raises(ValueError, match="Unknown transport 'xls' of TYTX; use json, msgpack or xml"):
         call()
 
 

@@ -245,8 +245,15 @@ def _read_scalar(body: bytes, types: TypeTable) -> Any:
     raise TytxError("the text is neither JSON nor a literal with a known suffix", code="MALFORMED")
 
 
-def to_tytx(value: Any, transport: Transport | None = None) -> str | bytes:
-    """As encode, but a text is returned as str."""
+def to_tytx(value: Any, transport: Transport | None = None, *, raw: bool = False, qs: bool = False) -> str | bytes:
+    """As encode, but a text is returned as str.
+
+    `raw` is plain JSON or MessagePack, without types; `qs` is a flat dict or a list as `a=1::L&b=x::QS`.
+    """
+    if raw or qs:
+        from genro_asgi.wsx.tytx.shorthands import to_qs, to_raw
+
+        return f"{to_qs(value)}::QS" if qs else to_raw(value, transport)
     document = encode(value, transport)
     return document if transport == "msgpack" else document.decode()
 
@@ -263,4 +270,4 @@ def from_tytx(data: str | bytes | None, transport: Transport | None = None) -> A
 
 
 def _unknown(transport: object) -> ValueError:
-    return ValueError(f"TYTX transport {transport!r} is unknown; use json, msgpack or xml.")
+    return ValueError(f"Unknown transport {transport!r} of TYTX; use json, msgpack or xml.")

@@ -11,7 +11,7 @@ from genro_asgi.wsx.tytx.plain import PlainCopy
 from genro_asgi.wsx.tytx.registry import DEFAULT_TYPES, TypeEntry, TypeTable
 from genro_asgi.wsx.tytx.tree import MAX_DEPTH, join_pointer, read_literal
 
-__all__ = ["decode_msgpack", "encode_msgpack", "peek", "read_held"]
+__all__ = ["decode_msgpack", "encode_msgpack", "load_msgpack", "peek", "read_held"]
 
 # The codes of genro-tytx. A datetime is the Timestamp of MessagePack itself, -1.
 _CODES = {"N": 1, "D": 2, "H": 3}
@@ -27,7 +27,8 @@ _BROKEN = "the document is not MessagePack with strings as keys"
 _NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]", re.DOTALL)
 
 
-def _msgpack() -> Any:
+def load_msgpack() -> Any:
+    """The library; ImportError says how it is installed."""
     try:
         import msgpack  # type: ignore[import-untyped]
     except ImportError:
@@ -37,7 +38,7 @@ def _msgpack() -> Any:
 
 def encode_msgpack(value: Any, types: TypeTable = DEFAULT_TYPES) -> bytes:
     """A document as MessagePack; TytxError for a value that has no TYTX form."""
-    msgpack = _msgpack()
+    msgpack = load_msgpack()
     copy = PlainCopy(types, _leaf_writer(msgpack.ExtType), escape=False)
     if not types.shadows_native:
         try:
@@ -90,7 +91,7 @@ def decode_msgpack(
 
     With `hold` values whose suffix is unknown are left for read_held().
     """
-    msgpack = _msgpack()
+    msgpack = load_msgpack()
     unknown = Held if hold else _as_text
     try:
         value = msgpack.unpackb(
@@ -107,7 +108,7 @@ def decode_msgpack(
 
 def peek(data: bytes) -> Any:
     """A document whose values could not all be read, without those of extension types."""
-    return _msgpack().unpackb(data, timestamp=0, ext_hook=_ignore)
+    return load_msgpack().unpackb(data, timestamp=0, ext_hook=_ignore)
 
 
 def read_held(value: Any, types: TypeTable) -> Any:

@@ -185,9 +185,10 @@ class TypeTable:
 
     def allow_qs(self) -> None:
         """Read `a=1::L&b=x::QS` as a dict and `a&b::QS` as a list; without this they are plain strings."""
-        self.readers["QS"] = self._read_qs
+        self.readers["QS"] = self.read_qs
 
-    def _read_qs(self, literal: str) -> dict[str, Any] | list[Any]:
+    def read_qs(self, literal: str) -> dict[str, Any] | list[Any]:
+        """The dict or list of a query string; ValueError when it is both."""
         items = [item.partition("=") for item in literal.split("&")] if literal else []
         signs = {sign for _, sign, _ in items}
         if len(signs) > 1:
@@ -213,14 +214,14 @@ class TypeTable:
         With `json_native` a JSON document holds the literal without its suffix. ValueError for a suffix that is
         not all A-Z or that belongs to another class, and for a class whose form is fixed.
         """
-        if not _SUFFIX.fullmatch(suffix) or suffix == "JS":
-            raise ValueError(f"TYTX suffix {suffix!r} is not usable; write upper-case ASCII letters, and not JS.")
+        if type(suffix) is not str or not _SUFFIX.fullmatch(suffix) or suffix == "JS":
+            raise ValueError(f"TYTX suffix {suffix!r} is invalid; write upper-case ASCII letters, and not JS.")
         if cls in _FIXED:
             raise ValueError(f"{cls.__name__} has a fixed TYTX form; register a class of your own.")
         old = self.by_class.get(cls)
         taken = suffix in self.readers or suffix == "QS"
         if taken and (old is None or old.suffix != suffix):
-            raise ValueError(f"TYTX suffix {suffix!r} is already in use; choose another one for {cls.__name__}.")
+            raise ValueError(f"TYTX suffix {suffix!r} is already registered; choose another one for {cls.__name__}.")
         if old is not None:
             del self.readers[old.suffix]
             self.json_writers.pop(cls, None)
@@ -233,9 +234,11 @@ class TypeTable:
 
     def register_class(self, cls: type[T]) -> type[T]:
         """Register a class that holds `__tytx_suffix__`, `to_tytx()`, the class method `from_tytx(text)` and, if it
-        wants, `__tytx_json_native__`; usable as a decorator."""
+        wants, `__tytx_json_native__`; usable as a decorator. AttributeError for a class without one of them."""
         hooks: Any = cls
         native = getattr(hooks, "__tytx_json_native__", False)
+        if not callable(hooks.to_tytx):
+            raise TypeError(f"{cls.__name__}.to_tytx is no method; it writes an instance as text.")
         self.register(cls, hooks.__tytx_suffix__, lambda value: value.to_tytx(), hooks.from_tytx, native)
         return cls
 
