@@ -919,6 +919,7 @@ export class Session {
     if (message instanceof Error) {
       const call = this.#calls.get(message.id);
       if (call) this.#cancel(call, message);
+      else if (this.#served.get(message.id)?.chunks) this.#stop(message.id, message); // the peer will send no more
       else this.#refuse(message.id ?? null, message);
       return;
     }
