@@ -74,6 +74,29 @@ async def test_a_call_sent_ahead_of_a_long_one_is_not_overtaken_for_ever(process
 
 
 @pytest.mark.asyncio
+async def test_answers_stay_in_order_when_reading_one_leads_to_reading_all(
+    processes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happens when a call is to be recalled that the worker has begun: the answer to another would be its own."""
+    pool = processes()
+    await pool.run(jobs.add, 1)
+    (worker,) = pool._fleet.workers
+    seen: list[bytes] = []
+
+    def on_frame(worker: Any, kind: int, payload: bytes) -> None:
+        seen.append(payload)
+        if payload == b"1":
+            worker.read_all()
+
+    chunks = [wire.frame(wire.RESULT, b"1") + wire.frame(wire.RESULT, b"2"), wire.frame(wire.RESULT, b"3"), None]
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "on_frame", on_frame)
+        patched.setattr(worker, "_receive", lambda: chunks.pop(0))
+        worker._read()
+    assert seen == [b"1", b"2", b"3"]
+
+
+@pytest.mark.asyncio
 async def test_a_free_worker_takes_what_was_sent_ahead_to_a_busy_one(processes: Make, tmp_path: Path) -> None:
     pool = processes(max_workers=2)
     await pool.warm_up()

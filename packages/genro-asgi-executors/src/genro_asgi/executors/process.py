@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from time import monotonic, sleep
@@ -78,6 +79,7 @@ class WorkerProcess:
         self.unclaimed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._frames = wire.Frames()
+        self._inbox: deque[tuple[int, bytes]] = deque()
         self._buffer = bytearray(READ)
         self._view = memoryview(self._buffer)
         self._unsent = memoryview(b"")
@@ -185,8 +187,7 @@ class WorkerProcess:
     def read_all(self) -> None:
         """Take everything the worker has sent so far."""
         while data := self._receive():
-            for kind, payload in self._frames.feed(data):
-                self.on_frame(self, kind, payload)
+            self._take(data)
 
     def pause(self) -> None:
         """Read no more for now: the process waits when the socket is full."""
@@ -256,7 +257,14 @@ class WorkerProcess:
         if not data:
             self._on_hang_up()
             return
-        for kind, payload in self._frames.feed(data):
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Hand frames on in order, also when what one of them leads to is that all are read."""
+        inbox = self._inbox
+        inbox += self._frames.feed(data)
+        while inbox:
+            kind, payload = inbox.popleft()
             self.on_frame(self, kind, payload)
 
     def _receive(self) -> bytes | None:
