@@ -10,7 +10,7 @@ from typing import Any, Self
 import pytest
 
 from genro_asgi.exceptions import ConfigError
-from genro_asgi.routing import route
+from genro_asgi.routing import RoutingClass, route
 from genro_asgi.server.coercion import coercion_for
 from genro_asgi.server.server import AsgiServer
 from genro_asgi.testing import AsyncClient
@@ -379,6 +379,23 @@ async def test_a_route_that_comes_while_a_socket_is_open() -> None:
         assert await Socket(socket).ask(call("/other")) == '{"id":"1","status":200}'
         site.route.add_entry(late, types=POINTS)
         assert await Socket(socket).ask(call("/late", '"1,2::PT"')) == result('["Point","1,2::PT"]')
+
+
+class Leaf(RoutingClass):
+    """A branch that is made when its first call comes."""
+
+    @route(types=POINTS)
+    async def here(self, body_data: Any) -> Any:
+        return [type(body_data).__name__, body_data]
+
+
+@pytest.mark.asyncio
+async def test_a_branch_that_is_made_by_its_first_call() -> None:
+    site = AsgiServer()
+    site.add_branches({"name": "lazy", "cls": Leaf})
+    async with AsyncClient(site) as client, client.websocket("/", subprotocols=["wsx.1"]) as socket:
+        assert await Socket(socket).ask(call("/lazy/here", '"1,2::PT"')) == result('["Point","1,2::PT"]')
+        assert await Socket(socket).ask(call("/_wsx/ping", '"x::PT"')) == result('"x::PT::T"')
 
 
 @pytest.mark.asyncio
