@@ -11,10 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from http.cookies import SimpleCookie
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 import websockets
 
 from genro_asgi.wsx.client import Client, connect
@@ -87,8 +89,11 @@ class Way(ABC):
         """Ask, and wait for the answer; ConnectionError when it is broken off."""
 
     @abstractmethod
-    def begin(self, case: Case) -> Any:
-        """An async context manager: the call has been sent when it is entered, and is given up when it is left."""
+    def begin(self, case: Case, *, vanish: bool = False) -> Any:
+        """An async context manager: the call has been sent when it is entered, and is given up when it is left.
+
+        Who vanishes says nothing: the connection is gone.
+        """
 
     def expected(self, case: Case) -> Any:
         """What the call is to be answered here."""
@@ -133,9 +138,15 @@ class Http(Way):
                 answer.status_code,
                 self.read(answer),
                 dict(answer.headers),
-                dict(answer.cookies),
+                kept(self.cookies(answer)),
                 answer.text if answer.headers.get("content-type") == "application/x-ndjson" else None,
             )
+
+    def cookies(self, answer: httpx.Response) -> dict[str, Any]:
+        """The cookies of an answer as WSX tells them; the last one of a name counts."""
+        lines = answer.headers.get_list("set-cookie")
+        morsels = [morsel for line in lines for morsel in SimpleCookie(line).values()]
+        return {one.key: {"value": one.value, "max_age": int(one["max-age"] or -1)} for one in morsels}
 
     def read(self, answer: httpx.Response) -> Any:
         kind = answer.headers.get("content-type", "").partition(";")[0]
@@ -147,7 +158,8 @@ class Http(Way):
         return (answer.text if kind.startswith("text/") else answer.content) or None
 
     @asynccontextmanager
-    async def begin(self, case: Case) -> AsyncIterator[None]:
+    async def begin(self, case: Case, *, vanish: bool = False) -> AsyncIterator[None]:
+        # To give up is to go, here.
         async with httpx.AsyncClient(base_url=self.url, timeout=20) as client:
             asking = asyncio.ensure_future(client.send(self.request(client, case)))
             yield
@@ -164,7 +176,9 @@ class Wsx(Way):
         self.url, self.form, self.typed = "ws" + url.removeprefix("http"), form, form.typed
 
     @asynccontextmanager
-    async def asked(self, case: Case) -> AsyncIterator[tuple[Outgoing, Callable[[], Awaitable[None]]]]:
+    async def asked(
+        self, case: Case, *, vanish: bool = False
+    ) -> AsyncIterator[tuple[Outgoing, Callable[[], Awaitable[None]]]]:
         """The call, and a function that writes what the session has to say."""
         headers = {"authorization": f"Bearer {case.token}"} if case.token else {}
         async with websockets.connect(self.url, subprotocols=["wsx.1"], additional_headers=headers) as socket:  # type: ignore[list-item]
@@ -195,6 +209,8 @@ class Wsx(Way):
             try:
                 yield call, flush
             finally:
+                if vanish:
+                    socket.transport.abort()
                 reader.cancel()
                 await asyncio.wait([reader])
 
@@ -204,14 +220,16 @@ class Wsx(Way):
             assert call.response is not None
             answer = call.response.fields
             items = [call.items.take() for _ in range(len(call.items))]
-            cookies = {name: cookie["value"] for name, cookie in (answer.get("cookies") or {}).items()}
+            cookies = kept(answer.get("cookies") or {})
             pieces = "".join(items) if call.streamed else None
             return Outcome(answer["status"], answer.get("data"), answer.get("headers") or {}, cookies, pieces)
 
     @asynccontextmanager
-    async def begin(self, case: Case) -> AsyncIterator[None]:
-        async with self.asked(case) as (call, flush):
+    async def begin(self, case: Case, *, vanish: bool = False) -> AsyncIterator[None]:
+        async with self.asked(case, vanish=vanish) as (call, flush):
             yield
+            if vanish:
+                return
             call.cancel()
             await flush()
             await asyncio.sleep(0)
@@ -234,7 +252,7 @@ class WsxClient(Way):
             answer = await client.request(case.method, case.path, case.data, timeout=seconds, **options)
         except WsxCallError as error:
             return Outcome(error.status, error.data, {}, {})
-        cookies = {name: cookie["value"] for name, cookie in answer.cookies.items()}
+        cookies = kept(answer.cookies)
         pieces = "".join(answer.data or ()) if "x-ndjson" in answer.headers.get("content-type", "") else None
         return Outcome(answer.status, answer.data, answer.headers, cookies, pieces)
 
@@ -243,10 +261,15 @@ class WsxClient(Way):
             return await self.request(client, case)
 
     @asynccontextmanager
-    async def begin(self, case: Case) -> AsyncIterator[None]:
-        async with connect(self.url, case.token and f"Bearer {case.token}") as client:
+    async def begin(self, case: Case, *, vanish: bool = False) -> AsyncIterator[None]:
+        # Calls of one that resumes wait for it to come back.
+        async with connect(self.url, case.token and f"Bearer {case.token}", resume=False) as client:
             asking = asyncio.ensure_future(self.request(client, case))
             yield
+            if vanish:
+                assert client._connection is not None
+                client._connection.socket.transport.abort()
+                await asking
             asking.cancel()
             await asyncio.wait([asking])
 
@@ -259,6 +282,11 @@ async def ended(call: Outgoing) -> None:
         while not call.done:
             came.clear()
             await came.wait()
+
+
+def kept(cookies: Any) -> dict[str, str]:
+    """The values of the cookies that are not taken back."""
+    return {name: cookie["value"] for name, cookie in cookies.items() if cookie.get("max_age") != 0}
 
 
 def plain(value: Any) -> Any:
@@ -317,6 +345,9 @@ CASES = [
     Case("/inline", value={"double": 2}),
     Case("/dressed", status=201, value={"made": True}, told={"x-kind": "made"}, baked={"seen": "1"}),
     Case("/response", status=202, value={"own": True}, told={"x-kind": "own"}),
+    Case("/baked", value={"baked": True}, baked={"first": "1", "second": "a b;c"}),
+    Case("/baked_in", value={"own": True}, baked={"fourth": "4"}),
+    Case("/moved", status=303, told={"location": "/value/dict"}),
     Case("/nothing", "DELETE", status=204),
     Case("/climb", query={"steps": "3"}, value=3, text="3"),
     # What a handler is given.
@@ -355,6 +386,9 @@ CASES = [
     refused("/refuse", 418, "TEAPOT", "I'm a Teapot", query={"status": "418", "code": "TEAPOT"}),
     refused("/refuse", 503, "BUSY", "Service Unavailable", query={"status": "503", "code": "BUSY"},
             detail="Service Unavailable"),
+    refused("/too_many", 429, "RATE_LIMITED", "Too Many Requests", detail="Not so fast.", told={"retry-after": "7"}),
+    refused("/who_are_you", 401, "UNAUTHENTICATED", "Unauthorized", detail="Say who you are.",
+            told={"www-authenticate": "Bearer"}),
     refused("/missing", 404, "NOT_FOUND", "Not Found", detail="There is no such thing.",
             details=[{"parameter": "thing"}]),
     refused("/crash", 500, "INTERNAL", "Internal Server Error", detail="Internal Server Error"),
@@ -402,7 +436,7 @@ async def test_a_call(way: Way, case: Case) -> None:
             {"details"} if case.details else set()
         )
         assert (problem["status"], problem["code"], problem["title"]) == (case.status, case.code, case.title)
-        assert problem["retry"] is (case.status == 503)
+        assert problem["retry"] is (case.status in (429, 503))
         assert problem.get("details") == case.details
         if case.detail is not None:
             assert (problem["detail"], problem["error"]) == (case.detail, case.detail)
@@ -441,24 +475,87 @@ async def test_pieces_that_end_with_an_error_do_not_look_whole(way: Way) -> None
         assert way.bare_errors or outcome.pieces == '{"n": 0}\n{"n": 1}\n'
 
 
+class Diary:
+    """What happens in the server; it is the same for all tests, one after the other."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self.seen: list[str] = []
+
+    async def read(self) -> list[str]:
+        self.seen.extend((await self.client.get("/events")).json())
+        return self.seen
+
+    async def until(self, event: str) -> None:
+        async with asyncio.timeout(15):
+            while event not in await self.read():
+                await asyncio.sleep(0.005)
+
+
+@pytest_asyncio.fixture
+async def diary(way: Way) -> AsyncIterator[Diary]:
+    async with httpx.AsyncClient(base_url="http" + way.url.removeprefix("ws").removeprefix("http")) as client:
+        diary = Diary(client)
+        await diary.read()
+        diary.seen.clear()
+        yield diary
+
+
+@pytest.mark.parametrize("vanish", [False, True], ids=["told", "vanished"])
 @pytest.mark.parametrize("path", ["/wait", "/endless"])
 @pytest.mark.asyncio
-async def test_a_call_that_is_given_up_is_cancelled(way: Way, path: str) -> None:
-    async with httpx.AsyncClient(base_url="http" + way.url.removeprefix("ws").removeprefix("http")) as client:
-        seen: list[str] = []
+async def test_a_call_that_is_given_up_is_cancelled(way: Way, path: str, vanish: bool, diary: Diary) -> None:
+    async with way.begin(Case(path), vanish=vanish):
+        await diary.until("waiting")
+        assert diary.seen == ["waiting"]
+    await diary.until("cancelled")
+    # Another one has ended behind it, and it was once.
+    await way.call(Case("/value/int"))
+    assert await diary.read() == ["waiting", "cancelled"]
 
-        async def until(event: str) -> None:
-            async with asyncio.timeout(15):
-                while event not in seen:
-                    seen.extend((await client.get("/events")).json())
-                    await asyncio.sleep(0.005)
 
-        seen.clear()
-        await client.get("/events")
-        async with way.begin(Case(path)):
-            await until("waiting")
-            assert "cancelled" not in seen
-        await until("cancelled")
+CLEANED = ["cleaned last", "cleaned first"]
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "events"),
+    [
+        ("answer", 200, [*CLEANED, "background"]),
+        ("stream", 200, ["streamed", *CLEANED, "background"]),
+        ("fail", 409, ["undone for HTTPException", *CLEANED]),
+        ("crash", 500, ["undone for RuntimeError", *CLEANED]),
+    ],
+)
+@pytest.mark.asyncio
+async def test_what_is_left_to_do_is_done(way: Way, how: str, status: int, events: list[str], diary: Diary) -> None:
+    assert (await way.call(Case("/left_to_do", query={"how": how}))).status == status
+    await diary.until(events[-1])
+    assert sorted(diary.seen) == sorted(events)
+    assert [event for event in diary.seen if event != "background"] == [e for e in events if e != "background"]
+
+
+@pytest.mark.parametrize("vanish", [False, True], ids=["told", "vanished"])
+@pytest.mark.asyncio
+async def test_what_is_left_to_do_is_done_after_a_call_that_was_given_up(way: Way, vanish: bool, diary: Diary) -> None:
+    async with way.begin(Case("/left_to_do", query={"how": "wait"}), vanish=vanish):
+        await diary.until("waiting")
+    await diary.until("cleaned first")
+    assert diary.seen == ["waiting", "undone for CancelledError", *CLEANED]
+
+
+@pytest.mark.asyncio
+async def test_pieces_that_do_not_come_in_time(way: Way, diary: Diary) -> None:
+    """Over WSX the time counts until the last one; over HTTP it is that of the handler, until the first."""
+    if way.texts:
+        async with way.begin(Case("/endless", timeout=100)):
+            await diary.until("waiting")
+            await way.call(Case("/wait", query={"seconds": "0.2"}))
+            assert "cancelled" not in await diary.read()
+    else:
+        outcome = await way.call(Case("/endless", timeout=200))
+        assert (outcome.status, outcome.data["code"]) == (504, "DEADLINE")
+        assert way.bare_errors or outcome.pieces == "{}\n"
+    await diary.until("cancelled")
 
 
 @pytest.mark.asyncio

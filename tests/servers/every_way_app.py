@@ -14,7 +14,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from genro_asgi import AsgiServer, BaseRequest, HTTPException, HTTPNotFound, JSONResponse, Response, route
+from genro_asgi import (
+    AsgiServer,
+    BaseRequest,
+    HTTPException,
+    HTTPNotFound,
+    HTTPTooManyRequests,
+    HTTPUnauthorized,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+    route,
+)
+from genro_asgi.background import BackgroundTask
 from genro_asgi.executors import report
 
 EVENTS: list[str] = []
@@ -137,6 +150,62 @@ class EveryWay(AsgiServer):
     @route(methods="GET")
     async def response(self) -> Response:
         return JSONResponse({"own": True}, status_code=202, headers={"x-kind": "own"})
+
+    @route(methods="GET")
+    async def baked(self, request: BaseRequest) -> Any:
+        """Cookies that are set and taken back, beside what is returned."""
+        request.response.set_cookie("first", "1")
+        request.response.set_cookie("second", "a b;c", path="/baked", samesite="strict")
+        request.response.set_cookie("third", "3")
+        request.response.delete_cookie("third")
+        return {"baked": True}
+
+    @route(methods="GET")
+    async def baked_in(self) -> Any:
+        """Cookies of the answer itself."""
+        answer = JSONResponse({"own": True})
+        answer.set_cookie("fourth", "4", httponly=True)
+        return answer
+
+    @route(methods="GET")
+    async def moved(self) -> Response:
+        return RedirectResponse("/value/dict", status_code=303)
+
+    @route(methods="GET")
+    async def too_many(self) -> None:
+        raise HTTPTooManyRequests("Not so fast.", headers={"retry-after": "7"}, retry=True)
+
+    @route(methods="GET")
+    async def who_are_you(self) -> None:
+        raise HTTPUnauthorized("Say who you are.", headers={"www-authenticate": "Bearer"})
+
+    @route(methods="GET")
+    async def left_to_do(self, request: BaseRequest, how: str) -> Any:
+        """What is to be done afterwards, whatever becomes of the call."""
+        request.add_cleanup(lambda: EVENTS.append("cleaned first"))
+        request.add_cleanup(self.clean)
+        request.add_onerr(lambda error: EVENTS.append(f"undone for {type(error).__name__}"))
+        if how == "fail":
+            raise HTTPException(409, "It was taken.")
+        if how == "crash":
+            raise RuntimeError("the secret of the house")
+        if how == "wait":
+            EVENTS.append("waiting")
+            await asyncio.sleep(30)
+        if how == "stream":
+            return StreamingResponse(self.pieces(), media_type="application/x-ndjson", background=self.later())
+        return JSONResponse("done", background=self.later())
+
+    async def clean(self) -> None:
+        await asyncio.sleep(0)
+        EVENTS.append("cleaned last")
+
+    def later(self) -> BackgroundTask:
+        return BackgroundTask(lambda: EVENTS.append("background"))
+
+    async def pieces(self) -> AsyncIterator[str]:
+        yield "1\n"
+        EVENTS.append("streamed")
 
     @route(methods="DELETE")
     async def nothing(self, request: BaseRequest) -> None:
