@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from offload_jobs import add
 
-from genro_asgi.executors import LocalExecutor
+from genro_asgi.executors import ExecutorTimeoutError, LocalExecutor
 from genro_asgi.executors.located import Located, locate, places_of
 
 Make = Callable[..., LocalExecutor]
@@ -75,6 +75,37 @@ async def test_modules_imported_by_file(processes: Make, by_file: Callable[[str]
     assert (type(doubled), doubled.value, prepared.value) == (module.Own, 8, 5)
     with pytest.raises(module.Special, match="special"):
         await pool.run(module.fail)
+
+
+SLOW = """
+import os
+import time
+
+def who():
+    return os.getpid()
+
+def hang():
+    time.sleep(60)
+
+if LOADED:
+    time.sleep(0.6)
+"""
+
+
+@pytest.mark.asyncio
+async def test_what_a_module_takes_to_import_is_no_running_time(
+    processes: Make, by_file: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """Or no call would ever end in time: each would lose its worker, and the next one have to import it again."""
+    module = by_file("only_a_file")
+    exec(SLOW, module.__dict__ | {"LOADED": False, "__name__": "only_a_file"}, module.__dict__)
+    Path(module.__file__).write_text(SLOW.replace("LOADED", "True"))
+    pool = processes(timeout=0.3, max_workers=1)
+    first = await pool.run(module.who)
+    with pytest.raises(ExecutorTimeoutError, match=r"only_a_file.hang ran longer than 0.3 s"):
+        await pool.run(module.hang)
+    assert await pool.run(module.who) != first
+    assert pool.metrics()["timed_out"] == 1
 
 
 @pytest.mark.asyncio

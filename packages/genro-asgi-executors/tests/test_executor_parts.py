@@ -298,7 +298,7 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Talk:
 
 def setup(**changes: Any) -> tuple[int, dict[str, Any]]:
     values = {"argv": ["prog", "-x"], "authkey": b"k", "main": None, "max_calls": None, "max_rss": None}
-    return wire.SETUP, values | {"initializer": None} | changes
+    return wire.SETUP, values | {"initializer": None, "functions": []} | changes
 
 
 def call(name: str, *args: Any, **kwargs: Any) -> tuple[int, Any]:

@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing.process
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from genro_asgi.executors import wire
 from genro_asgi.executors.errors import ExecutorError, WorkerDiedError, describe, shown
 from genro_asgi.executors.failures import remote_error
 from genro_asgi.executors.job import Job
+from genro_asgi.executors.located import Located
 from genro_asgi.executors.process import WorkerProcess
 from genro_asgi.executors.reference import main_module, parcel, reference
 
@@ -48,6 +49,7 @@ class Fleet:
         self,
         name: str,
         owner: FleetOwner,
+        references: Mapping[Callable[..., Any], str | Located],
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         max_calls: int | None,
@@ -64,11 +66,13 @@ class Fleet:
         self.ahead = 0
         self.replaced = 0
         self._owner = owner
+        self._references = references
         self._initializer = initializer
         self._initargs = initargs
         self._max_calls = max_calls
         self._max_rss = max_rss
-        self._setup: bytes | None = None
+        self._setup = b""
+        self._known = -1
         # Workers that ended without a call in hand since the last answer: too many, and no other is tried.
         self.lost = 0
         self._waiting: list[asyncio.Future[None]] = []
@@ -85,8 +89,8 @@ class Fleet:
 
     def hire(self) -> None:
         """Start a worker. Raises ExecutorError when that leaves none at all."""
-        if self._setup is None:
-            self._setup = self._make_setup()
+        if self._known != len(self._references):
+            self._known, self._setup = len(self._references), self._make_setup()
         try:
             worker = WorkerProcess(self._on_frame, self._on_end)
         except ExecutorError:
@@ -201,6 +205,8 @@ class Fleet:
             "max_calls": self._max_calls,
             "max_rss": self._max_rss,
             "initializer": initializer,
+            # What was ever called is imported before the next call: its time is for running.
+            "functions": [parcel(name, fn, (), {}) for fn, name in self._references.items()],
         }
         return pickle.dumps(setup, wire.PROTOCOL)
 

@@ -76,7 +76,9 @@ class LocalExecutor(BaseExecutor):
         if initializer is not None:
             refuse_nameless(initializer)
         self._references: dict[Callable[..., Any], str | Located] = {}
-        self._fleet = Fleet(name, self, initializer, self.initargs, max_tasks_per_worker, max_rss_per_worker)
+        self._fleet = Fleet(
+            name, self, self._references, initializer, self.initargs, max_tasks_per_worker, max_rss_per_worker
+        )
 
     @property
     def workers(self) -> int:

@@ -144,6 +144,9 @@ class Worker:
             if setup["initializer"] is not None:
                 fn, args, _ = self._read(setup["initializer"])
                 fn(*args)
+            for call in setup["functions"]:
+                with suppress(BaseException):  # its own call will say so
+                    self._read(call)
         except BaseException as exc:
             self.channel.send(wire.BROKEN, _failure(exc, None))
             return False
