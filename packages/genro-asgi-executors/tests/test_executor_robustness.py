@@ -16,6 +16,7 @@ from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
+import offload_deadly
 import offload_jobs as jobs
 import pytest
 
@@ -612,6 +613,15 @@ async def test_large_items_do_not_pile_up_before_a_slow_reader(processes: Make, 
         assert len(worker.job.inflow.items) == 1
         assert len(list(tmp_path.iterdir())) <= 3  # one was read, one waits here, and one in the socket
         assert [len(item) async for item in items] == [4 << 20] * 9
+
+
+@pytest.mark.asyncio
+async def test_a_module_that_ends_who_imports_it_fails_its_own_calls_alone(processes: Make) -> None:
+    pool = processes()
+    for _ in range(2):
+        with pytest.raises(WorkerDiedError, match=r"ended with exit code 9 while it ran offload_deadly.never"):
+            await pool.run(offload_deadly.never)
+        assert await pool.run(jobs.add, 1) == 1
 
 
 @pytest.mark.asyncio

@@ -73,6 +73,7 @@ class Fleet:
         self._max_rss = max_rss
         self._setup = b""
         self._known = -1
+        self._importing = True
         # Workers that ended without a call in hand since the last answer: too many, and no other is tried.
         self.lost = 0
         self._waiting: list[asyncio.Future[None]] = []
@@ -89,8 +90,9 @@ class Fleet:
 
     def hire(self) -> None:
         """Start a worker. Raises ExecutorError when that leaves none at all."""
-        if self._known != len(self._references):
-            self._known, self._setup = len(self._references), self._make_setup()
+        known = len(self._references) if self._importing else 0
+        if not self._setup or self._known != known:
+            self._known, self._setup = known, self._make_setup()
         try:
             worker = WorkerProcess(self._on_frame, self._on_end)
         except ExecutorError:
@@ -206,7 +208,7 @@ class Fleet:
             "max_rss": self._max_rss,
             "initializer": initializer,
             # What was ever called is imported before the next call: its time is for running.
-            "functions": [parcel(name, fn, (), {}) for fn, name in self._references.items()],
+            "functions": [parcel(name, fn, (), {}) for fn, name in self._references.items() if self._importing],
         }
         return pickle.dumps(setup, wire.PROTOCOL)
 
@@ -234,6 +236,8 @@ class Fleet:
             return
         self._part_with(worker)
         self.leaving.discard(worker)
+        if not worker.ready:
+            self._importing = False  # if it is an import that ends them, let it end with the call that needs it
         text = f"worker process {worker.pid} of executor {self.name!r} {worker.fate}"
         job, worker.job = worker.job, None
         if job is not None and worker.unclaimed:
