@@ -391,6 +391,40 @@ async def test_credit_holds_a_stream_and_cancel_ends_it() -> None:
         assert len(server.request_registry) == 0
 
 
+ENDLESS: dict[str, Any] = {"method": "GET", "path": "/endless", "credit": 1}
+LISTENING: dict[str, Any] = {"method": "SUBSCRIBE", "path": "/log"}
+TALKING: dict[str, Any] = {"method": "POST", "path": "/total", "stream": True}
+
+
+@pytest.mark.parametrize(
+    ("fields", "first", "status"),
+    [
+        (ENDLESS, True, 499),
+        (ENDLESS | {"timeout": 5}, True, 504),
+        (ENDLESS | {"credit": 0}, False, 499),
+        (LISTENING, True, 499),
+        (TALKING, False, 499),
+        (TALKING | {"timeout": 5}, False, 504),
+        ({"method": "GET", "path": "/half"}, True, 500),
+        ({"method": "GET", "path": "/count/1"}, True, 200),
+    ],
+    ids=lambda value: " ".join(str(part) for part in value.values()) if isinstance(value, dict) else str(value),
+)
+@pytest.mark.asyncio
+async def test_streams_that_have_ended_are_not_counted(fields: dict[str, Any], first: bool, status: int) -> None:
+    """However they ended: of the next 256 none is one too many."""
+    server = make(limits={"ws_streams": 3})
+    async with connected(server) as wsx:
+        for number in range(10):
+            await wsx.send(id=str(number), **fields)
+            if first:
+                assert (await wsx.next())["status"] == 200
+            if status == 499:
+                await wsx.send(method="POST", path="/_wsx/cancel", data={"id": str(number)})
+            assert (await wsx.next())["status"] == status
+            await until(lambda: len(server.request_registry) == 0)
+
+
 @pytest.mark.asyncio
 async def test_the_client_streams_and_both_do() -> None:
     async with connected(make()) as wsx:

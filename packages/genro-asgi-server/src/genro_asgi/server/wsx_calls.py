@@ -262,7 +262,8 @@ class WsxCalls:
             error = None  # its traceback knows this frame, and with it the message
 
     def _over(self, call: Incoming) -> None:
-        if call.holds_slot:
+        # Of the calls that were ended from outside nobody else gives back what they hold; a subscription goes on.
+        if call.holds_slot or not call.open:
             call.close()
         self.tasks -= 1
         session = self.session
