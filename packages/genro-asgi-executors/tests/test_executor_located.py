@@ -1,6 +1,9 @@
 """Functions of modules that a fresh interpreter does not find by their name."""
 
 import importlib
+import pickle
+import signal
+import socket
 import sys
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
@@ -11,8 +14,9 @@ from typing import Any
 import pytest
 from offload_jobs import add
 
-from genro_asgi.executors import ExecutorTimeoutError, LocalExecutor
+from genro_asgi.executors import ExecutorTimeoutError, LocalExecutor, wire, worker
 from genro_asgi.executors.located import Located, locate, places_of
+from genro_asgi.executors.progress import here
 
 Make = Callable[..., LocalExecutor]
 
@@ -106,6 +110,25 @@ async def test_what_a_module_takes_to_import_is_no_running_time(
         await pool.run(module.hang)
     assert await pool.run(module.who) != first
     assert pool.metrics()["timed_out"] == 1
+
+
+def test_an_import_that_does_not_end_is_left_to_its_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next one is not made at all; a worker must get ready some day."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in (("never_ends", "while True: pass"), ("never_asked", "")):
+        (tmp_path / f"{name}.py").write_text(f"{text}\ndef work(): ...")
+    names = ("no_such:work", "offload_jobs:add", "never_ends:work", "never_asked:work")
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(worker, "PATIENCE", 0.2)
+    timer, handler = signal.getitimer(signal.ITIMER_REAL), signal.getsignal(signal.SIGALRM)
+    with ours, theirs:
+        one = worker.Worker(wire.Channel(theirs))
+        one._import([pickle.dumps((name, (), {})) for name in names])
+    here.reporter = None
+    assert set(one.functions) == {"offload_jobs:add"}
+    assert "never_asked" not in sys.modules
+    assert signal.getsignal(signal.SIGALRM) == handler
+    assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) is (timer[0] > 0)
 
 
 @pytest.mark.asyncio

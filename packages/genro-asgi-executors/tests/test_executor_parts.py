@@ -146,6 +146,35 @@ def test_a_backlog_has_a_limit_of_priorities() -> None:
         backlog.push(waiting(priority))
     with pytest.raises(ValueError, match=f"priority -1 would be number {MAX_LEVELS + 1} in use; use fewer of them"):
         backlog.push(waiting(-1))
+    assert backlog.pop().options.priority == MAX_LEVELS - 1  # type: ignore[union-attr]
+    backlog.push(waiting(-1))  # one that nothing waits with counts no more
+    assert len(backlog) == MAX_LEVELS
+    last = [backlog.pop() for _ in range(MAX_LEVELS)][-1]
+    assert last is not None
+    assert last.options.priority == -1
+    backlog.push_back(last)
+    assert backlog.pop() is last
+
+
+def test_a_job_that_came_to_a_queue_just_closed_is_not_lost() -> None:
+    backlog = Backlog()
+    for priority in range(MAX_LEVELS):
+        backlog.push(waiting(priority))
+    while backlog.pop():
+        pass
+
+    class Slow(dict[int, Any]):
+        """Between looking up a queue and using it another thread opens one, and so closes all that are empty."""
+
+        def get(self, priority: int, default: Any = None) -> Any:
+            queue = super().get(priority)
+            backlog._open(-1)
+            return queue
+
+    backlog._levels = Slow(backlog._levels)
+    job = waiting(5)
+    backlog.push(job)
+    assert (len(backlog), backlog.pop()) == (1, job)
 
 
 @given(st.lists(st.floats(0, 100)), st.lists(st.floats(0, 100)))

@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from genro_asgi.executors.job import Job
@@ -27,14 +28,20 @@ class Backlog:
 
     def push(self, job: Job[Any]) -> None:
         """Put a job behind the others of its priority."""
-        queue = self._levels.get(job.options.priority)
+        priority = job.options.priority
+        queue = self._levels.get(priority)
         if queue is None:
-            queue = self._open(job.options.priority)
+            queue = self._open(priority)
         queue.append(job)
+        if self._levels.get(priority) is not queue:
+            self._bring_over(queue)
 
     def push_back(self, job: Job[Any]) -> None:
         """Put a job that was popped before the others of its priority again."""
-        self._levels[job.options.priority].appendleft(job)
+        queue = self._levels.get(job.options.priority)
+        if queue is None:
+            queue = self._open(job.options.priority)
+        queue.appendleft(job)
 
     def pop(self) -> Job[Any] | None:
         """The next job to run, or None."""
@@ -61,9 +68,18 @@ class Backlog:
 
     def _open(self, priority: int) -> deque[Job[Any]]:
         with self._opening:
-            if len(self._levels) >= MAX_LEVELS:
+            levels = self._levels
+            if len(levels) >= MAX_LEVELS:
+                levels = {level: queue for level, queue in levels.items() if queue}
+            if len(levels) >= MAX_LEVELS:
                 raise ValueError(f"priority {priority} would be number {MAX_LEVELS + 1} in use; use fewer of them")
-            queue = self._levels.setdefault(priority, deque())
-            # Readers see the old tuple or the new one, both whole.
-            self._queues = tuple(self._levels[level] for level in sorted(self._levels, reverse=True))
-        return queue
+            levels.setdefault(priority, deque())
+            # Readers see the old ones or the new ones, both whole.
+            self._levels, self._queues = levels, tuple(levels[level] for level in sorted(levels, reverse=True))
+            return levels[priority]
+
+    def _bring_over(self, queue: deque[Job[Any]]) -> None:
+        """Put jobs in their places again: another thread has closed this queue when it was still empty."""
+        with suppress(IndexError):
+            while True:
+                self.push(queue.popleft())

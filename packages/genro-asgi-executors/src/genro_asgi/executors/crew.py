@@ -9,7 +9,7 @@ from typing import Any
 
 from genro_asgi.executors.backlog import Backlog
 from genro_asgi.executors.bell import Bell
-from genro_asgi.executors.errors import ExecutorError
+from genro_asgi.executors.errors import ExecutorError, shown
 from genro_asgi.executors.job import Job
 from genro_asgi.executors.progress import here
 
@@ -168,7 +168,7 @@ class Crew:
             while not self.threads and (job := self._backlog.pop()) is not None:
                 job.started = job.ended = monotonic()
                 job.error = ExecutorError(
-                    f"executor {self.name!r} cannot start a worker: its initializer raised {exc!r}"
+                    f"executor {self.name!r} cannot start a worker: its initializer raised {shown(exc)}"
                 )
                 job.error.__cause__ = exc
                 self._hand_back(job)

@@ -19,6 +19,9 @@ from genro_asgi.executors import wire
 from genro_asgi.executors.errors import ExecutorError, describe, shown
 from genro_asgi.executors.progress import here
 
+# Seconds for importing what was called before; what takes longer is imported again when it is called.
+PATIENCE = 30.0
+
 _inside = False
 
 
@@ -70,6 +73,10 @@ def _incoming(fd: int) -> "select.poll":
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return poll
+
+
+class _Enough(BaseException):
+    """Importing has taken too long."""
 
 
 class Worker:
@@ -144,14 +151,30 @@ class Worker:
             if setup["initializer"] is not None:
                 fn, args, _ = self._read(setup["initializer"])
                 fn(*args)
-            for call in setup["functions"]:
-                with suppress(BaseException):  # its own call will say so
-                    self._read(call)
+            if setup["functions"]:
+                self._import(setup["functions"])
         except BaseException as exc:
             self.channel.send(wire.BROKEN, _failure(exc, None))
             return False
         self.channel.send(wire.READY)
         return True
+
+    def _import(self, calls: list[bytes]) -> None:
+        """Import what these calls need, as far as it is to be had and does not take for ever."""
+
+        def enough(number: int, stack: object) -> NoReturn:
+            raise _Enough
+
+        before, timer = signal.signal(signal.SIGALRM, enough), signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+        try:
+            for call in calls:
+                with suppress(Exception, SystemExit):  # its own call will say so
+                    self._read(call)
+        except _Enough:
+            pass
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, *timer)
+            signal.signal(signal.SIGALRM, before)
 
     def _answer(self, run: Callable[..., tuple[int, bytes]]) -> bool:
         """Run one call and send its outcome; True when it was the last one."""
