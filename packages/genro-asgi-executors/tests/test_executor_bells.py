@@ -3,11 +3,13 @@
 import asyncio
 import os
 import resource
+import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from genro_asgi.executors import ExecutorError, ThreadExecutor, bell
+from genro_asgi.executors import ExecutorError, ThreadExecutor, bell, crew
 from genro_asgi.executors.bell import Bell
 
 needs_places = pytest.mark.skipif(
@@ -82,29 +84,71 @@ def test_a_thread_that_strays_is_placed_from_then_on() -> None:
     first, second = sorted(os.sched_getaffinity(0))[:2]
     mine = os.sched_getaffinity(0)
     doorbell = Bell()
-    doorbell._cpu = lambda: first
+    given_way = []
+    doorbell._scheduler = bell.Scheduler(lambda: first, lambda: given_way.append(1) or 0)
     doorbell.ring_here()
-    doorbell._cpu = lambda: second
-    doorbell.wait(0)
+    doorbell._scheduler = bell.Scheduler(lambda: second, lambda: given_way.append(2) or 0)
+    doorbell.wait()
     assert doorbell._placed == bell.PLACED
     doorbell.ring_here()
     assert os.sched_getaffinity(0) == {second}
-    doorbell.wait(0)
+    doorbell.wait()
     assert os.sched_getaffinity(0) == mine
     assert doorbell._placed == bell.PLACED - 1
     doorbell._placed = 0
     doorbell.ring_here()
-    doorbell.wait(0)
+    doorbell.wait()
     assert doorbell._placed == 0  # it came to the right place by itself
+    assert given_way == []
+    doorbell.ring_here(give_way=True)
+    doorbell.wait()
+    assert given_way == [2]
     doorbell.ring()
-    doorbell.wait(0)
+    doorbell.wait()
     doorbell.close()
+
+
+@pytest.mark.asyncio
+async def test_the_loop_gives_way_to_what_was_brief(pool: ThreadExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    rings: list[bool] = []
+    monkeypatch.setattr(Bell, "ring_here", lambda self, give_way=False: (rings.append(give_way), self.ring()))
+
+    def wait(seconds: float) -> None:
+        threading.Event().wait(seconds)
+
+    async def call(seconds: float) -> bool:
+        await idle(pool)
+        rings.clear()
+        await pool.run(wait, seconds)
+        return rings[0]
+
+    monkeypatch.setattr(crew, "BRIEF", 0.1)
+    await pool.run(abs, 1)
+    assert [await call(0) for _ in range(3)] == [False, True, True]
+    assert [await call(0.2), await call(0), await call(0)] == [True, False, True]
+    monkeypatch.setattr(crew, "MAX_BRIEF", 2)
+    for fn in (repr, len, id):
+        await pool.run(fn, ())
+    assert len(pool._crew._brief) <= 2
+
+
+@pytest.mark.asyncio
+async def test_what_may_do_something_else_next_time_is_never_brief(pool: ThreadExecutor) -> None:
+    await pool.run(partial(abs, 1))
+    await pool.run([].copy)
+    await pool.run(Brief().method)
+    await idle(pool)
+    assert len(pool._crew._brief) == 0
+
+
+class Brief:
+    def method(self) -> None: ...
 
 
 @pytest.mark.parametrize("missing", ["eventfd", "sched_setaffinity"])
 @pytest.mark.asyncio
 async def test_systems_that_have_less(missing: str, pool: ThreadExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    bell._current_cpu.cache_clear()
+    bell._scheduler.cache_clear()
     monkeypatch.delattr(os, missing, raising=False)
     try:
         for number in range(20):
@@ -113,7 +157,7 @@ async def test_systems_that_have_less(missing: str, pool: ThreadExecutor, monkey
         assert (bell_of(pool)._read == bell_of(pool)._write) is (missing != "eventfd")
         await pool.shutdown()
     finally:
-        bell._current_cpu.cache_clear()
+        bell._scheduler.cache_clear()
 
 
 @pytest.mark.asyncio
@@ -124,7 +168,7 @@ async def test_the_thread_that_fell_asleep_last_is_woken_first(no_leak: None) ->
         await asyncio.sleep(0)
     threads = set()
     for _ in range(20):
-        threads.add(await pool.run(lambda: __import__("threading").get_ident()))
+        threads.add(await pool.run(lambda: threading.get_ident()))
         while len(pool._crew.idle) < 3:
             await asyncio.sleep(0)
     assert len(threads) == 1

@@ -276,18 +276,19 @@ class Vanishing(list[WorkerThread]):
     def append(self, entry: WorkerThread) -> None: ...
 
 
-def test_a_thread_that_parks_looks_again() -> None:
+def test_a_thread_that_lies_down_looks_again() -> None:
     """The moments between two lines of a thread, which no test can hit from outside."""
     backlog = Backlog()
     crew = Crew("x", "x", 1, backlog, lambda job: None, None, ())
     me = WorkerThread(lambda me: None, "x")
-    crew.wake()  # who was idle has been woken by somebody else
+    assert crew.wake() is False  # who was idle has been woken by somebody else
     backlog.push(waiting(0))
-    crew._park(me)  # a job came while it turned round: it does not wait
+    assert crew._lies_down(me) is False  # a job came while it turned round: it does not wait
     assert crew.idle == []
     crew.idle = Vanishing()
+    assert crew._lies_down(me) is True  # somebody is about to ring: it hears that ring, and not the next time
     me.bell.ring()
-    crew._park(me)  # somebody woke it while it turned round: it hears that ring, and not the next time
+    me.bell.wait()
     crew.threads.add(me)
     assert crew._leave(me, surplus=True) is False  # others have left already
     read = me.bell._read

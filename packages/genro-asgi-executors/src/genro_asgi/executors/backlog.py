@@ -52,6 +52,15 @@ class Backlog:
                 continue
         return None
 
+    def first(self) -> Job[Any] | None:
+        """The job that pop() would give, unless another thread is faster."""
+        for queue in self._queues:
+            try:
+                return queue[0]
+            except IndexError:
+                continue
+        return None
+
     def remove(self, job: Job[Any]) -> bool:
         """Take a job out; False when it is not here (any more)."""
         try:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from time import monotonic
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from genro_asgi.executors.backlog import Backlog
@@ -12,6 +13,21 @@ from genro_asgi.executors.bell import Bell
 from genro_asgi.executors.errors import ExecutorError, shown
 from genro_asgi.executors.job import Job
 from genro_asgi.executors.progress import here
+
+# Seconds within which the loop may wait for a call, instead of falling asleep for it.
+BRIEF = 0.00005
+MAX_BRIEF = 4096
+
+
+def _identity(fn: Callable[..., Any]) -> int:
+    """A number for what a function does, which closures made anew each time share; nothing is kept alive by it.
+
+    0 for anything but functions: the same object may do something else next time, or another one have its place.
+    """
+    kind = type(fn)
+    if kind is FunctionType:
+        return id(fn.__code__)
+    return id(fn) if kind is BuiltinFunctionType and isinstance(getattr(fn, "__self__", None), ModuleType) else 0
 
 
 class WorkerThread(threading.Thread):
@@ -25,6 +41,7 @@ class WorkerThread(threading.Thread):
 
     def run(self) -> None:
         here.reporter = self.report
+        self.bell.tid = self.native_id or 0
         self.work(self)
 
     def report(self, fraction: float | None, text: str) -> None:
@@ -56,6 +73,8 @@ class Crew:
         self.idle: list[WorkerThread] = []
         self._backlog = backlog
         self._hand_back = hand_back
+        # The functions that took next to no time when they ran last.
+        self._brief: set[int] = set()
         self._initializer = initializer
         self._initargs = initargs
         self._numbers = count(1)
@@ -91,7 +110,8 @@ class Crew:
         except IndexError:
             return False
         if here:
-            thread.bell.ring_here()
+            job = self._backlog.first()
+            thread.bell.ring_here(job is not None and _identity(job.fn) in self._brief)
         else:
             thread.bell.ring()
         return True
@@ -127,26 +147,41 @@ class Crew:
     def _work(self, me: WorkerThread) -> None:
         if not self._initialized(me):
             return
-        next_job = self._backlog.pop
-        while len(self.threads) <= self.limit or not self._leave(me, surplus=True):
-            me.job = job = next_job()
-            if job is None:
-                if self._closing:
-                    self._leave(me)
-                    return
-                self._park(me)
-                continue
-            job.started = monotonic()
-            try:
-                job.value = job.context.run(job.fn, *job.args, **job.kwargs)
-            except BaseException as exc:
-                job.error = exc
-            job.ended = monotonic()
-            me.job = None
-            self._hand_back(job)
-            del job  # an idle thread keeps nothing alive
+        next_job, done = self._backlog.pop, None
+        while True:
+            surplus = len(self.threads) > self.limit
+            me.job = job = None if surplus else next_job()
+            leaving = surplus or (job is None and self._closing)
+            resting = job is None and not leaving and self._lies_down(me)
+            # Last, because it wakes the loop: it finds a thread to ring for, and soon nobody who holds the GIL.
+            if done is not None:
+                self._hand_back(done)
+                done = None  # an idle thread keeps nothing alive
+            if resting:
+                me.bell.wait()
+            elif job is not None:
+                job.started = monotonic()
+                try:
+                    job.value = job.context.run(job.fn, *job.args, **job.kwargs)
+                except BaseException as exc:
+                    job.error = exc
+                job.ended = monotonic()
+                self._note(job)
+                done = job
+            elif leaving and self._leave(me, surplus):
+                return
 
-    def _park(self, me: WorkerThread) -> None:
+    def _note(self, job: Job[Any]) -> None:
+        function, brief = _identity(job.fn), self._brief
+        if job.ended - job.started > BRIEF:
+            brief.discard(function)
+        elif function and function not in brief:
+            if len(brief) >= MAX_BRIEF:
+                brief.clear()
+            brief.add(function)
+
+    def _lies_down(self, me: WorkerThread) -> bool:
+        """Whether a thread that found no job may sleep until its bell rings."""
         self.idle.append(me)
         # Whoever brought a job before that line saw nobody to wake, so look again after it.
         if self._backlog or self._closing:
@@ -155,8 +190,8 @@ class Crew:
             except ValueError:
                 pass  # somebody took it out, and is about to ring
             else:
-                return
-        me.bell.wait(me.native_id or 0)
+                return False
+        return True
 
     def _initialized(self, me: WorkerThread) -> bool:
         if self._initializer is None:
