@@ -18,9 +18,9 @@ from genro_asgi.executors.errors import (
     ExecutorError,
     ExecutorOverloadError,
     ExecutorTimeoutError,
+    cannot_start,
     describe,
     presentable,
-    shown,
 )
 from genro_asgi.executors.job import CallOptions, Job, OnCancel
 from genro_asgi.executors.metrics import Tally
@@ -272,11 +272,8 @@ class BaseExecutor(ABC):
             try:
                 self.initializer(*self.initargs)
             except BaseException as exc:
-                raise self._cannot_start(exc) from exc
+                raise cannot_start(self.name, exc) from exc
         self._initialized = True
-
-    def _cannot_start(self, cause: BaseException) -> ExecutorError:
-        return ExecutorError(f"executor {self.name!r} cannot start a worker: its initializer raised {shown(cause)}")
 
     def _inline(self, fn: Callable[..., Any], call: Callable[[], R], options: CallOptions) -> Job[R]:
         """Run a call here and now, on the loop, for a pool in bypass."""

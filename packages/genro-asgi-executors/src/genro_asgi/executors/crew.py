@@ -10,7 +10,7 @@ from typing import Any
 
 from genro_asgi.executors.backlog import Backlog
 from genro_asgi.executors.bell import Bell
-from genro_asgi.executors.errors import ExecutorError, shown
+from genro_asgi.executors.errors import ExecutorError, cannot_start
 from genro_asgi.executors.job import Job
 from genro_asgi.executors.progress import here
 
@@ -202,10 +202,7 @@ class Crew:
             self._leave(me)
             while not self.threads and (job := self._backlog.pop()) is not None:
                 job.started = job.ended = monotonic()
-                job.error = ExecutorError(
-                    f"executor {self.name!r} cannot start a worker: its initializer raised {shown(exc)}"
-                )
-                job.error.__cause__ = exc
+                job.error = cannot_start(self.name, exc)
                 self._hand_back(job)
             return False
         return True

@@ -48,6 +48,13 @@ def describe(fn: object) -> str:
     return f"{module}.{name}" if name and module else shown(fn)
 
 
+def cannot_start(name: str, cause: BaseException) -> ExecutorError:
+    """What calls of a pool end with whose initializer failed."""
+    error = ExecutorError(f"executor {name!r} cannot start a worker: its initializer raised {shown(cause)}")
+    error.__cause__ = cause
+    return error
+
+
 def shown(value: object) -> str:
     """Its repr, for error texts: also where that fails."""
     try:

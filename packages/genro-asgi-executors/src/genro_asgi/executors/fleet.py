@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from genro_asgi.executors import wire
-from genro_asgi.executors.errors import ExecutorError, WorkerDiedError, describe, shown
+from genro_asgi.executors.errors import ExecutorError, WorkerDiedError, cannot_start, describe
 from genro_asgi.executors.failures import remote_error
 from genro_asgi.executors.job import Job
 from genro_asgi.executors.located import Located
@@ -90,9 +90,9 @@ class Fleet:
 
     def hire(self) -> None:
         """Start a worker. Raises ExecutorError when that leaves none at all."""
-        known = len(self._references) if self._importing else 0
-        if not self._setup or self._known != known:
-            self._known, self._setup = known, self._make_setup()
+        references = self._references if self._importing else {}
+        if not self._setup or self._known != len(references):
+            self._known, self._setup = len(references), self._make_setup(references)
         try:
             worker = WorkerProcess(self._on_frame, self._on_end)
         except ExecutorError:
@@ -194,7 +194,7 @@ class Fleet:
         self.loop = None
         self.ahead = self.lost = 0
 
-    def _make_setup(self) -> bytes:
+    def _make_setup(self, references: Mapping[Callable[..., Any], str | Located]) -> bytes:
         initializer = None
         if self._initializer is not None:
             initializer = parcel(reference(self._initializer), self._initializer, self._initargs, {})
@@ -208,7 +208,7 @@ class Fleet:
             "max_rss": self._max_rss,
             "initializer": initializer,
             # What was ever called is imported before the next call: its time is for running.
-            "functions": [parcel(name, fn, (), {}) for fn, name in self._references.items() if self._importing],
+            "functions": [parcel(name, fn, (), {}) for fn, name in references.items()],
         }
         return pickle.dumps(setup, wire.PROTOCOL)
 
@@ -224,11 +224,8 @@ class Fleet:
 
     def _on_broken(self, worker: WorkerProcess, payload: bytes) -> None:
         """Its initializer failed, and it leaves by itself. Another one would fail too: the next call has to try."""
-        cause = remote_error(payload, self._initializer)
-        error = ExecutorError(f"executor {self.name!r} cannot start a worker: its initializer raised {shown(cause)}")
-        error.__cause__ = cause
         self._part_with(worker)
-        self._despair(error)
+        self._despair(cannot_start(self.name, remote_error(payload, self._initializer)))
 
     def _on_end(self, worker: WorkerProcess) -> None:
         self.leaving.discard(worker)

@@ -104,11 +104,7 @@ class LocalExecutor(BaseExecutor):
     def launch(
         self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Job[R]:
-        if len(self._live) >= self._ceiling:
-            self._refuse(self._tally)
-        if isinstance(fn, partial):
-            fn, args, kwargs = unfold(fn, args, kwargs)
-        payload = self._parcel(fn, args, kwargs)
+        fn, payload = self._packed(fn, args, kwargs)
         if self.bypass:
             return self._inline(fn, partial(call_as_sent, fn, payload), options)
         return self._enqueue(fn, payload, options, None)
@@ -117,11 +113,7 @@ class LocalExecutor(BaseExecutor):
         self, fn: Callable[..., Iterable[T]], args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> AsyncGenerator[T, None]:
         """The generator keeps its worker to its end; it waits when its reader is `AHEAD` items or a megabyte behind."""
-        if len(self._live) >= self._ceiling:
-            self._refuse(self._tally)
-        if isinstance(fn, partial):
-            fn, args, kwargs = unfold(fn, args, kwargs)
-        payload = self._parcel(fn, args, kwargs)
+        fn, payload = self._packed(fn, args, kwargs)
         if self.bypass:
             async with aclosing(self._inline_stream(fn, partial(items_as_sent, fn, payload), options)) as items:
                 async for item in items:
@@ -303,15 +295,21 @@ class LocalExecutor(BaseExecutor):
             job.error = error
             self._finish(job)
 
-    def _parcel(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """The call as bytes; what cannot be sent counts as a failed call."""
+    def _packed(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Callable[..., Any], bytes]:
+        """The function that runs, and the call of it as bytes; what cannot be sent counts as a failed call."""
+        if len(self._live) >= self._ceiling:
+            self._refuse(self._tally)
+        if isinstance(fn, partial):
+            fn, args, kwargs = unfold(fn, args, kwargs)
         try:
             try:
                 name = self._references[fn]
             except (KeyError, TypeError):
                 name = reference(fn)
                 self._references[fn] = name
-            return parcel(name, fn, args, kwargs)
+            return fn, parcel(name, fn, args, kwargs)
         except ExecutorError:
             self._tally.submitted += 1
             self._tally.failed += 1
