@@ -20,7 +20,8 @@ VECTORS = Path(__file__).parents[2] / "genro-asgi-wsx" / "vectors"
 CASES = [
     case for case in json.loads((VECTORS / "connections.json").read_text(encoding="utf-8")) if case["role"] == "server"
 ]
-Names: Any = runpy.run_path(str(VECTORS / "matching.py"))["Names"]
+MATCHING = runpy.run_path(str(VECTORS / "matching.py"))
+Steps: Any = MATCHING["Steps"]
 TOKENS = {"ann": "token-of-ann", "bob": "token-of-bob"}
 
 
@@ -118,55 +119,17 @@ class Socket:
         self.inbox.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
 
 
-async def settle() -> None:
-    """Let everything that waits for nothing but its turn go on."""
-    for _ in range(50):
-        await asyncio.sleep(0)
-
-
-class Play:
-    """A server, its connections by name, and a clock that is turned by hand."""
+class Play(Steps):
+    """A server, and what is done to it."""
 
     def __init__(self, server: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(MATCHING["Names"](TOKENS))
         self.server = server
-        self.names = Names(TOKENS)
-        self.sockets: dict[str, Socket] = {}
-        self.socket: Any = None
         self.drained: Any = None
-        loop = asyncio.get_running_loop()
-        self.now = loop.time()
-        monkeypatch.setattr(loop, "time", lambda: self.now)
-
-    async def run(self, step: dict[str, Any]) -> None:
-        if "on" in step:
-            self.socket = self.sockets[step["on"]]
-        action = next(action for name, action in self.ACTIONS.items() if name in step)
-        action(self, step)
-        await settle()
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
 
     def connect(self, step: dict[str, Any]) -> None:
         self.socket = self.sockets[step["connect"]] = Socket(self.server, step.get("as"))
-
-    def say(self, step: dict[str, Any]) -> None:
-        self.socket.say("WSX://" + json.dumps(self.names.fill(step["in"])))
-
-    def expect(self, step: dict[str, Any]) -> None:
-        expected, came = step.get("out", []), self.socket.sent[:]
-        self.socket.sent.clear()
-        assert len(came) == len(expected), came
-        for one, frame in zip(expected, came, strict=True):
-            # A stream's last frame may say so, or leave it out.
-            shown = frame | {"stream": frame.get("stream", False)} if "stream" in one else frame
-            self.names.check(one, shown)
-
-    def pass_time(self, step: dict[str, Any]) -> None:
-        self.now += step["after"] / 1000 + 1e-6
-
-    def lose(self, step: dict[str, Any]) -> None:
-        self.socket.end(1006)
-
-    def close(self, step: dict[str, Any]) -> None:
-        self.socket.end(step["close"])
 
     def expect_close(self, step: dict[str, Any]) -> None:
         assert self.socket.closed == step["closed"]
@@ -178,13 +141,8 @@ class Play:
         self.drained = asyncio.ensure_future(self.server.drain(step["drain"] / 1000))
 
     ACTIONS: ClassVar[dict[str, Callable[[Any, dict[str, Any]], None]]] = {
+        **Steps.ACTIONS,
         "connect": connect,
-        "in": say,
-        "out": expect,
-        "quiet": expect,
-        "after": pass_time,
-        "lost": lose,
-        "close": close,
         "closed": expect_close,
         "publish": publish,
         "drain": drain,
@@ -206,12 +164,7 @@ async def test_vector(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> 
     async with AsyncClient(server):
         play = Play(server, monkeypatch)
         try:
-            for at, step in enumerate(case["steps"]):
-                try:
-                    await play.run(step)
-                except AssertionError as error:
-                    raise AssertionError(f"step {at + 1}, {json.dumps(step)}: {error}") from None
-            assert {name: socket.sent for name, socket in play.sockets.items() if socket.sent} == {}
+            await play.play(case["steps"])
         finally:
             monkeypatch.undo()  # the end of the server takes its time
             await play.end()

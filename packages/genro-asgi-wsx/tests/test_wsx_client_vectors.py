@@ -20,7 +20,8 @@ VECTORS = Path(__file__).parent.parent / "vectors"
 CASES = [
     case for case in json.loads((VECTORS / "connections.json").read_text(encoding="utf-8")) if case["role"] == "client"
 ]
-Names: Any = runpy.run_path(str(VECTORS / "matching.py"))["Names"]
+MATCHING = runpy.run_path(str(VECTORS / "matching.py"))
+Steps: Any = MATCHING["Steps"]
 
 
 class Socket:
@@ -45,66 +46,31 @@ class Socket:
     async def close(self) -> None:
         self.end(1000)
 
+    def say(self, text: str) -> None:
+        self.inbox.put_nowait(text)
+
     def end(self, code: int) -> None:
         if self.close_code is None:
             self.close_code = code
             self.inbox.put_nowait(None)
 
 
-async def settle() -> None:
-    """Let everything that waits for nothing but its turn go on."""
-    for _ in range(50):
-        await asyncio.sleep(0)
-
-
-class Play:
-    """A client, its connections by name, and a clock that is turned by hand."""
+class Play(Steps):
+    """A client, and what is done to it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.names = Names()
-        self.sockets: dict[str, Socket] = {}
-        self.socket: Any = None
+        super().__init__(MATCHING["Names"]())
         self.calls: dict[str, Any] = {}
         self.items: dict[str, list[Any]] = {}
         self.wanted: asyncio.Queue[Socket] = asyncio.Queue()
         self.client = Client("ws://nowhere", first_delay=0.0, max_delay=0.0)
-        loop = asyncio.get_running_loop()
-        self.now = loop.time()
-        monkeypatch.setattr(loop, "time", lambda: self.now)
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
         monkeypatch.setattr("genro_asgi.wsx.client.dial", lambda url, options: self.wanted.get())
         self.opening = asyncio.ensure_future(self.client.open())
-
-    async def run(self, step: dict[str, Any]) -> None:
-        if "on" in step:
-            self.socket = self.sockets[step["on"]]
-        action = next(action for name, action in self.ACTIONS.items() if name in step)
-        action(self, step)
-        await settle()
 
     def connect(self, step: dict[str, Any]) -> None:
         self.socket = self.sockets[step["connect"]] = Socket()
         self.wanted.put_nowait(self.socket)
-
-    def say(self, step: dict[str, Any]) -> None:
-        self.socket.inbox.put_nowait("WSX://" + json.dumps(self.names.fill(step["in"])))
-
-    def expect(self, step: dict[str, Any]) -> None:
-        expected, came = step.get("out", []), self.socket.sent[:]
-        self.socket.sent.clear()
-        assert len(came) == len(expected), came
-        for one, frame in zip(expected, came, strict=True):
-            # A stream's last frame may say so, or leave it out.
-            shown = frame | {"stream": frame.get("stream", False)} if "stream" in one else frame
-            self.names.check(one, shown)
-
-    def pass_time(self, step: dict[str, Any]) -> None:
-        self.now += step["after"] / 1000 + 1e-6
-
-    def lose(self, step: dict[str, Any]) -> None:
-        self.socket.end(1006)
-
-    def close(self, step: dict[str, Any]) -> None:
-        self.socket.end(step["close"])
 
     def call(self, step: dict[str, Any]) -> None:
         connection = self.client._connection
@@ -140,13 +106,8 @@ class Play:
         assert call.response.data == step.get("data")
 
     ACTIONS: ClassVar[dict[str, Callable[[Any, dict[str, Any]], None]]] = {
+        **Steps.ACTIONS,
         "connect": connect,
-        "in": say,
-        "out": expect,
-        "quiet": expect,
-        "after": pass_time,
-        "lost": lose,
-        "close": close,
         "call": call,
         "take": take,
         "items": expect_items,
@@ -164,12 +125,7 @@ class Play:
 async def test_vector(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     play = Play(monkeypatch)
     try:
-        for at, step in enumerate(case["steps"]):
-            try:
-                await play.run(step)
-            except AssertionError as error:
-                raise AssertionError(f"step {at + 1}, {json.dumps(step)}: {error}") from None
-        assert {name: socket.sent for name, socket in play.sockets.items() if socket.sent} == {}
+        await play.play(case["steps"])
     finally:
         monkeypatch.undo()
         await play.end()
